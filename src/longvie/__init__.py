@@ -1,0 +1,1 @@
+"""Direct a video for as long as you like."""
