@@ -1,0 +1,436 @@
+"""A small streaming autoencoder of 2-D convolutions: ours, and the published `taew2_1`, are two configs of one class.
+
+Time is mixed in three places only: a residual block sees its own input of one step earlier, a pool puts two frames on
+the channels, a grow takes them apart again. What a stream remembers is therefore a few tensors, `TaeState`, handed in
+and handed back; the module holds weights alone, so one model serves many viewers and a state can be saved or forked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone reads
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longvie.errors import ConfigError, InputError, ShapeError
+from longvie.shapes import Strides
+
+SOFT_LIMIT = 3.0  # latents are bent towards ±3 before decoding
+
+
+@dataclass(frozen=True)
+class TaeState:
+    """What one stream, encoding or decoding, remembers between calls. A value: calls return a new one.
+
+    The numbers are places in the stack of layers, as in the weight names.
+    """
+
+    seen: int = 0  # frames (encoding) or latent frames (decoding) so far, padding not counted
+    memory: Mapping[int, Float[Tensor, "b _ _ _"]] = field(default_factory=dict)  # last input of each memory block
+    waiting: Mapping[int, Float[Tensor, "b _ _ _ _"]] = field(default_factory=dict)  # frames a pool has no partner for
+    last: Float[Tensor, "b _ _ _"] | None = None  # last frame (in [0, 1]) or latent frame that came in
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything as a flat dictionary, ready for safetensors."""
+        named = {"seen": torch.tensor(self.seen)}
+        named |= {f"memory.{place}": value for place, value in self.memory.items()}
+        named |= {f"waiting.{place}": value for place, value in self.waiting.items()}
+        return named if self.last is None else named | {"last": self.last}
+
+    @classmethod
+    def from_tensors(cls, named: Mapping[str, Tensor]) -> "TaeState":
+        """The state that `tensors` wrote.
+
+        Raises:
+            InputError: the dictionary holds other names.
+        """
+        memory: dict[int, Tensor] = {}
+        waiting: dict[int, Tensor] = {}
+        for name, value in named.items():
+            kind, _, place = name.partition(".")
+            if kind in ("memory", "waiting") and place.isdecimal():
+                (memory if kind == "memory" else waiting)[int(place)] = value
+            elif name not in ("seen", "last"):
+                raise InputError(f"an autoencoder state has no tensor {name!r}; give what `tensors()` wrote")
+        if "seen" not in named:
+            raise InputError("an autoencoder state needs the tensor 'seen'; give what `tensors()` wrote")
+        return cls(int(named["seen"]), memory, waiting, named.get("last"))
+
+
+class MemoryBlock(nn.Module):
+    """Residual block that sees its own input of one step earlier, zeros before the first step."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        first, second, third = conv(2 * width, width), conv(width, width), conv(width, width)
+        self.conv = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
+
+    def forward(
+        self, x: Float[Tensor, "b t c h w"], past: Float[Tensor, "b c h w"] | None
+    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b c h w"] | None]:
+        """The block's output and what it remembers."""
+        if not x.shape[1]:
+            return x, past
+        first = torch.zeros_like(x[:, 0]) if past is None else past
+        if first.shape != x[:, 0].shape:
+            raise ShapeError(f"the stream began with {tuple(first.shape)}, now {tuple(x[:, 0].shape)}; start a new one")
+        before = torch.cat([first[:, None], x[:, :-1]], dim=1)
+        change = over_frames(self.conv, torch.cat([x, before], dim=2))
+        return F.relu(x + change), x[:, -1].clone()  # a copy: a view would keep the whole activation alive
+
+
+class TimePool(nn.Module):
+    """Every `rate` frames become one: frames on the channels in blocks, oldest first, then a 1×1 convolution."""
+
+    def __init__(self, width: int, rate: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.conv = nn.Conv2d(rate * width, width, 1, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "b t c h w"], waiting: Float[Tensor, "b n c h w"] | None
+    ) -> tuple[Float[Tensor, "b s c h w"], Float[Tensor, "b m c h w"] | None]:
+        """The pooled frames and those that wait for a partner."""
+        x = x if waiting is None else torch.cat([waiting, x], dim=1)
+        whole = x.shape[1] // self.rate
+        left = x[:, whole * self.rate :]
+        groups = x[:, : whole * self.rate].unflatten(1, (whole, self.rate)).flatten(2, 3)  # (b, s, rate·c, h, w)
+        return over_frames(self.conv, groups), left.clone() if left.shape[1] else None
+
+
+class TimeGrow(nn.Module):
+    """One frame becomes `rate`: a 1×1 convolution, its output channels split in blocks, the earlier frame first."""
+
+    def __init__(self, width: int, rate: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.conv = nn.Conv2d(width, rate * width, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "m c h w"]:
+        return self.conv(x).unflatten(1, (self.rate, -1)).flatten(0, 1)
+
+
+class Enlarge(nn.Module):
+    """Nearest neighbour, `factor` times; 1 keeps the size and the numbering of the layers."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c H W"]:
+        return F.interpolate(x, scale_factor=float(self.factor), mode="nearest") if self.factor > 1 else x
+
+
+class SoftLimit(nn.Module):
+    """Bends values smoothly into ±3; already felt at 1, which becomes 0.965."""
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return SOFT_LIMIT * torch.tanh(x / SOFT_LIMIT)
+
+
+class Stack(nn.Sequential):
+    """The layers in order; time is folded into the batch for all that do not mix it."""
+
+    def forward(self, x: Float[Tensor, "b t c h w"], state: TaeState) -> tuple[Float[Tensor, "b s d H W"], TaeState]:
+        """Output of the last layer, and the state with new memories (`seen` and `last` are the caller's)."""
+        memory, waiting = dict(state.memory), dict(state.waiting)
+        for place, layer in enumerate(self):
+            if isinstance(layer, MemoryBlock):
+                x = keep(memory, place, layer(x, memory.get(place)))
+            elif isinstance(layer, TimePool):
+                x = keep(waiting, place, layer(x, waiting.get(place)))
+            else:
+                x = over_frames(layer, x)
+        return x, replace(state, memory=memory, waiting=waiting)
+
+
+def conv(inside: int, outside: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    """3×3, zeros around."""
+    return nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=bias)
+
+
+def over_frames(layer: nn.Module, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b s d H W"]:
+    """A layer of pictures over a video: one call, whatever the number of frames."""
+    batch, frames = x.shape[:2]
+    folded = layer(x.reshape(batch * frames, *x.shape[2:]))
+    return folded.unflatten(0, (batch, folded.shape[0] // batch))
+
+
+def keep(store: dict[int, Tensor], place: int, result: tuple[Tensor, Tensor | None]) -> Tensor:
+    """Files what a layer remembers, or forgets it where nothing is left, and passes its output on."""
+    x, remembered = result
+    store.pop(place, None)
+    if remembered is not None:
+        store[place] = remembered
+    return x
+
+
+def encoder_stack(
+    pixels: int, latents: int, widths: Sequence[int], blocks: Sequence[int], time: Sequence[bool]
+) -> Stack:
+    """Convolution, then per stage its memory blocks; between two stages a pool in time and a stride in space."""
+    layers: list[nn.Module] = [conv(pixels, widths[0]), nn.ReLU()]
+    layers += [MemoryBlock(widths[0]) for _ in range(blocks[0])]
+    for stage, pooled in enumerate(time):
+        width, wider = widths[stage], widths[stage + 1]
+        layers += [TimePool(width, 2 if pooled else 1), conv(width, wider, stride=2, bias=False)]
+        layers += [MemoryBlock(wider) for _ in range(blocks[stage + 1])]
+    return Stack(*layers, conv(widths[-1], latents))
+
+
+def decoder_stack(
+    latents: int, pixels: int, widths: Sequence[int], blocks: Sequence[int], time: Sequence[bool], space: Sequence[bool]
+) -> Stack:
+    """The way back: between two stages enlarge, grow in time, then a convolution, with no activation between them."""
+    layers: list[nn.Module] = [SoftLimit(), conv(latents, widths[0]), nn.ReLU()]
+    layers += [MemoryBlock(widths[0]) for _ in range(blocks[0])]
+    for stage, (grown, enlarged) in enumerate(zip(time, space, strict=True)):
+        width, narrower = widths[stage], widths[stage + 1]
+        layers += [Enlarge(2 if enlarged else 1), TimeGrow(width, 2 if grown else 1), conv(width, narrower, bias=False)]
+        layers += [MemoryBlock(narrower) for _ in range(blocks[stage + 1])]
+    return Stack(*layers, nn.ReLU(), conv(widths[-1], pixels))
+
+
+class TinyAutoencoder(ModelMixin, ConfigMixin):
+    """Video ↔ normalised latents, whole or as a stream of any grouping.
+
+    Latents leave `encode` as the transformer takes them. Where frames do not come in whole latent frames, `pad` says
+    which one is repeated:
+
+    - `"start"` (ours): the first frame, `strides.time - 1` times in front. Latent 0 sees frame 0 alone and latent k no
+      frame after 4k. A first call takes 4k + 1 frames and gives k + 1 latents, a later one takes 4k and gives k.
+    - `"end"` (`taew2_1`): the last frame, at the end of a clip. Latent k is ready after frame 4k + 3, three later
+      than the last frame it stands for; frames may come in any number, `flush` gives what still waits.
+
+    Args:
+        latent_channels: channels of a latent frame.
+        patch: side of the square of pixels put on the channels before anything else.
+        encoder_widths: channels per stage, finest first; each step to the next halves height and width.
+        encoder_blocks: memory blocks per stage.
+        encoder_time: per step between stages, whether two frames are pooled into one.
+        decoder_widths: channels per stage, coarsest first.
+        decoder_blocks: memory blocks per stage.
+        decoder_time: per step between stages, whether a frame grows into two.
+        decoder_space: per step between stages, whether height and width are doubled.
+        pad: see above.
+        latents_mean: per channel, taken off after encoding and added before decoding; None is 0.
+        latents_std: per channel, divided by after encoding; None is 1.
+
+    Raises:
+        ConfigError: lists whose lengths do not fit together.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 16,
+        patch: int = 2,
+        encoder_widths: Sequence[int] = (32, 64, 128),
+        encoder_blocks: Sequence[int] = (2, 2, 2),
+        encoder_time: Sequence[bool] = (True, True),
+        decoder_widths: Sequence[int] = (128, 64, 32),
+        decoder_blocks: Sequence[int] = (2, 2, 2),
+        decoder_time: Sequence[bool] = (True, True),
+        decoder_space: Sequence[bool] = (True, True),
+        pad: Literal["start", "end"] = "start",
+        latents_mean: Sequence[float] | None = None,
+        latents_std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        one_per_stage("encoder", encoder_widths, encoder_blocks, encoder_time)
+        one_per_stage("decoder", decoder_widths, decoder_blocks, decoder_time, decoder_space)
+        one_per_channel(latent_channels, latents_mean, latents_std)
+        if pad not in ("start", "end"):
+            raise ConfigError(f"pad is {pad!r}; use 'start' or 'end'")
+        pixels = 3 * patch**2
+        self.strides = Strides(time=2 ** sum(encoder_time), space=patch * 2 ** len(encoder_time))
+        self.latent_channels = latent_channels
+        self.encoder = encoder_stack(pixels, latent_channels, encoder_widths, encoder_blocks, encoder_time)
+        self.decoder = decoder_stack(
+            latent_channels, pixels, decoder_widths, decoder_blocks, decoder_time, decoder_space
+        )
+
+    @classmethod
+    def taew2_1(cls, width: int = 64, latent_channels: int = 16, patch: int = 1) -> "TinyAutoencoder":
+        """The published layout for Wan 2.1 latents, key for key; other widths make small models of the same form."""
+        return cls(
+            latent_channels=latent_channels,
+            patch=patch,
+            encoder_widths=(width,) * 4,
+            encoder_blocks=(0, 3, 3, 3),
+            encoder_time=(True, True, False),
+            decoder_widths=(4 * width, 2 * width, width, width),
+            decoder_blocks=(3, 3, 3, 0),
+            decoder_time=(False, True, True),
+            decoder_space=(True, True, True),
+            pad="end",
+        )
+
+    def encode(
+        self, video: Float[Tensor, "b rgb f H W"], state: TaeState | None = None
+    ) -> tuple[Float[Tensor, "b c l h w"], TaeState]:
+        """Latents that these frames complete, and what the next call needs.
+
+        Args:
+            video: RGB in [-1, 1].
+            state: what the call before returned; None begins a stream.
+
+        Raises:
+            ShapeError: not RGB, no frame, sides that do not divide by `strides.space`, frames that end inside a latent
+                frame (`pad="start"`), or a state of another size.
+        """
+        state = TaeState() if state is None else state
+        self._check_video(video, state)
+        frames = (video.transpose(1, 2) + 1) / 2  # (b, f, 3, H, W) in [0, 1], as published
+        seen, last = state.seen + frames.shape[1], frames[:, -1].clone()
+        if self.config.pad == "start" and state.seen == 0:
+            frames = torch.cat([frames[:, :1].expand(-1, self.strides.time - 1, -1, -1, -1), frames], dim=1)
+        latents, state = self._encode_frames(frames, state)
+        return latents, replace(state, seen=seen, last=last)
+
+    def flush(self, state: TaeState) -> Float[Tensor, "b c l h w"]:
+        """Latents of the frames still waiting, had the last one been repeated. The stream can go on from `state`.
+
+        Raises:
+            ShapeError: nothing has been encoded with this state.
+        """
+        if state.last is None or state.last.shape[1] != 3:
+            raise ShapeError("there is no frame to repeat; give a state that encode returned")
+        missing = 0 if self.config.pad == "start" else -state.seen % self.strides.time
+        if not missing:
+            batch, _, height, width = state.last.shape
+            space = self.strides.space
+            return state.last.new_zeros(batch, self.latent_channels, 0, height // space, width // space)
+        return self._encode_frames(state.last[:, None].expand(-1, missing, -1, -1, -1), state)[0]
+
+    def encode_clip(self, video: Float[Tensor, "b rgb f H W"]) -> Float[Tensor, "b c l h w"]:
+        """All latents of a clip that ends here: `encode`, then `flush`."""
+        latents, state = self.encode(video)
+        return torch.cat([latents, self.flush(state)], dim=2)
+
+    def decode(
+        self, latents: Float[Tensor, "b c l h w"], state: TaeState | None = None, *, limit: bool = True
+    ) -> tuple[Float[Tensor, "b 3 f H W"], TaeState]:
+        """RGB in [-1, 1] of these latents: `strides.time` frames each, but one for the first of a stream.
+
+        Args:
+            latents: normalised, as `encode` gives them.
+            state: what the call before returned; None begins a stream.
+            limit: cut to [-1, 1]; training wants False, because what is cut has no gradient.
+
+        Raises:
+            ShapeError: other channels, no latent frame, or a state of another size.
+        """
+        state = TaeState() if state is None else state
+        self._check_latents(latents, state)
+        raw, after = self.decoder(self._denormalised(latents).transpose(1, 2), state)
+        if state.seen == 0:  # the first latent frame stands for one frame; those before it were never seen
+            raw = raw[:, 2 ** sum(self.config.decoder_time) - 1 :]
+        frames = over_frames(nn.PixelShuffle(self.config.patch), raw).transpose(1, 2) * 2 - 1  # (b, 3, f, H, W)
+        frames = frames.clamp(-1, 1) if limit else frames
+        return frames, replace(after, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
+
+    def forward(
+        self, video: Float[Tensor, "b 3 f H W"]
+    ) -> tuple[Float[Tensor, "b 3 g H W"], Float[Tensor, "b c l h w"]]:
+        """There and back, unlimited, as training wants it: the reconstruction and the latents between."""
+        latents = self.encode_clip(video)
+        return self.decode(latents, limit=False)[0], latents
+
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Measured on latents so far, per channel: from now on `encode` gives mean 0 and deviation 1. In the config.
+
+        Raises:
+            ConfigError: not one positive deviation and one mean for each channel.
+        """
+        one_per_channel(self.latent_channels, mean, std)
+        self.register_to_config(
+            latents_mean=[float(value) for value in mean], latents_std=[float(value) for value in std]
+        )
+
+    def preview(self, decoder_time: Sequence[bool], decoder_space: Sequence[bool]) -> "TinyAutoencoder":
+        """A copy whose decoder leaves out some growth in time or space: smaller, cheaper, fewer frames.
+
+        Of a growth left out, the later frame's channels stay. A preview is no sub-sampling of the full video, for its
+        blocks remember at another rate.
+
+        Raises:
+            ConfigError: another number of flags than steps, or a growth that this model does not have.
+        """
+        if any(wanted and not had for wanted, had in zip(decoder_time, self.config.decoder_time, strict=False)):
+            raise ConfigError(f"growth in time {tuple(decoder_time)} is more than {tuple(self.config.decoder_time)}")
+        flags = {"decoder_time": tuple(decoder_time), "decoder_space": tuple(decoder_space)}
+        copy = type(self).from_config(self.config, **flags)
+        held = copy.state_dict()
+        copy.load_state_dict({name: full[-held[name].shape[0] :] for name, full in self.state_dict().items()})
+        return copy.to(device=self.device, dtype=self.dtype).train(self.training)
+
+    def _encode_frames(
+        self, frames: Float[Tensor, "b f 3 H W"], state: TaeState
+    ) -> tuple[Float[Tensor, "b c l h w"], TaeState]:
+        latents, state = self.encoder(over_frames(nn.PixelUnshuffle(self.config.patch), frames), state)
+        return self._normalised(latents.transpose(1, 2)), state
+
+    def _normalised(self, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b c l h w"]:
+        if self.config.latents_mean is not None:
+            latents = latents - per_channel(self.config.latents_mean, latents)
+        return latents if self.config.latents_std is None else latents / per_channel(self.config.latents_std, latents)
+
+    def _denormalised(self, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b c l h w"]:
+        if self.config.latents_std is not None:
+            latents = latents * per_channel(self.config.latents_std, latents)
+        return latents if self.config.latents_mean is None else latents + per_channel(self.config.latents_mean, latents)
+
+    def _check_video(self, video: Tensor, state: TaeState) -> None:
+        batch, colours, frames, height, width = video.shape
+        time, space = self.strides.time, self.strides.space
+        if colours != 3:
+            raise ShapeError(f"the video has {colours} channels; give RGB as (b, 3, f, h, w)")
+        if not batch or not frames or not height or not width:
+            raise ShapeError(f"the video is empty, {tuple(video.shape)}; give at least one frame")
+        if height % space or width % space:
+            raise ShapeError(f"{height}×{width} pixels do not divide by {space}; crop or resize first")
+        check_stream(state, video)
+        extra = (frames - 1 if state.seen == 0 else frames) % time
+        if self.config.pad == "start" and extra:
+            form = f"{time}k + 1 to begin" if state.seen == 0 else f"{time}k to go on"
+            raise ShapeError(f"{frames} frames end inside a latent frame; give {form}")
+
+    def _check_latents(self, latents: Tensor, state: TaeState) -> None:
+        if latents.shape[1] != self.latent_channels:
+            raise ShapeError(f"the latents have {latents.shape[1]} channels, this autoencoder {self.latent_channels}")
+        if not latents.numel():
+            raise ShapeError(f"the latents are empty, {tuple(latents.shape)}; give at least one latent frame")
+        check_stream(state, latents)
+
+
+def check_stream(state: TaeState, coming: Float[Tensor, "b c t h w"]) -> None:
+    """Refuses to go on with a state of another batch, size or direction."""
+    if state.last is not None and state.last.shape != coming[:, :, -1].shape:
+        sizes = f"{tuple(state.last.shape)}, not of {tuple(coming[:, :, -1].shape)}"
+        raise ShapeError(f"the state belongs to a stream of {sizes}; begin a new one with state=None")
+
+
+def one_per_stage(part: str, widths: Sequence[int], blocks: Sequence[int], *steps: Sequence[bool]) -> None:
+    """Refuses lists that describe different numbers of stages."""
+    stages = len(widths)
+    if not stages or len(blocks) != stages or any(len(flags) != stages - 1 for flags in steps):
+        given = ", ".join(str(len(values)) for values in (widths, blocks, *steps))
+        raise ConfigError(f"the {part}'s lists have {given} entries; n widths need n blocks and n - 1 steps")
+
+
+def one_per_channel(channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Refuses a normalisation that does not fit the channels."""
+    if any(values is not None and len(values) != channels for values in (mean, std)):
+        raise ConfigError(f"latents_mean and latents_std need one value for each of the {channels} channels")
+    if std is not None and min(std) <= 0:
+        raise ConfigError("a latent channel has no deviation; latents_std must be positive")
+
+
+def per_channel(values: Sequence[float], like: Float[Tensor, "b c l h w"]) -> Float[Tensor, "1 c 1 1 1"]:
+    """One number for each latent channel, on the device and in the precision of `like`."""
+    return like.new_tensor(values).view(1, -1, 1, 1, 1)
