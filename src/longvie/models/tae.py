@@ -35,11 +35,12 @@ class TaeState:
     last: Float[Tensor, "b _ _ _"] | None = None  # last frame (in [0, 1]) or latent frame that came in
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything as a flat dictionary, ready for safetensors."""
+        """Everything as a flat dictionary of contiguous tensors, ready for safetensors."""
         named = {"seen": torch.tensor(self.seen)}
         named |= {f"memory.{place}": value for place, value in self.memory.items()}
         named |= {f"waiting.{place}": value for place, value in self.waiting.items()}
-        return named if self.last is None else named | {"last": self.last}
+        named |= {} if self.last is None else {"last": self.last}
+        return {name: value.contiguous() for name, value in named.items()}
 
     @classmethod
     def from_tensors(cls, named: Mapping[str, Tensor]) -> "TaeState":
