@@ -1,0 +1,357 @@
+"""The video transformer: one class for every size and both engines (Wan 2.1 DiT with LongVie 2's control branches).
+
+Bidirectional or causal is the mask and the past that a caller gives; sizes, picture tokens, history and branches are
+values of the config. The trunk keeps Wan's own names for its weights, which LoRA adapters and checkpoints use.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from jaxtyping import Bool, Float, Num
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longvie.errors import ConfigError, ControlError, ShapeError
+from longvie.models import attention
+from longvie.models.block import Block, Context, ListPast, Past, SelfAttention, modulate
+from longvie.models.control_branch import ControlBranches, ControlInput
+from longvie.models.rope import Rotation, exact, rotation
+
+__all__ = ["ControlInput", "ListPast", "Past", "VideoTransformer", "sinusoid"]
+
+STEPS = 1000  # the network counts noise levels from 0 to 1000
+
+
+def sinusoid(times: Float[Tensor, " n"], width: int) -> Float[Tensor, "n width"]:
+    """Cosines, then sines, of times on the scale 0 to 1000, at width / 2 frequencies from 1 down to 1/10000.
+
+    Computed in float64, given back in the type of `times`.
+    """
+    half = width // 2
+    ladder = torch.arange(half, device=times.device, dtype=exact(times.device)) / half
+    turned = torch.outer(times.to(ladder.dtype), 10_000**-ladder)
+    return torch.cat((turned.cos(), turned.sin()), dim=-1).to(times.dtype)
+
+
+class PatchEmbedding(nn.Conv3d):
+    """Patches to tokens, time slowest. A kernel that is its own stride is one matrix product, and faster as one."""
+
+    def forward(self, x: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b n d"]:
+        p, q, r = self.kernel_size
+        patches = rearrange(x, "b c (l p) (h q) (w r) -> b (l h w) (c p q r)", p=p, q=q, r=r)
+        return functional.linear(patches, self.weight.flatten(1), self.bias)
+
+
+class PictureEmbedding(nn.Module):
+    """Tokens of the picture encoder, brought to the trunk's width."""
+
+    def __init__(self, pictures: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.LayerNorm(pictures),
+            nn.Linear(pictures, pictures),
+            nn.GELU(),
+            nn.Linear(pictures, width),
+            nn.LayerNorm(width),
+        )
+
+    def forward(self, pictures: Float[Tensor, "b n e"]) -> Float[Tensor, "b n d"]:
+        return self.proj(pictures)
+
+
+class Head(nn.Module):
+    """Tokens to patches of the prediction, channel fastest."""
+
+    def __init__(self, width: int, out: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.modulation = nn.Parameter(torch.randn(1, 2, width) / width**0.5)
+        self.head = nn.Linear(width, out)
+
+    def forward(self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]) -> Float[Tensor, "b n out"]:
+        table = self.modulation[:, None].to(embedded.dtype) + embedded[:, :, None]
+        shift, scale = table.unbind(2)  # each (b, g, d); the published head mixes up rows of a batch here
+        return self.head(modulate(x, shift, scale, self.eps))
+
+
+class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
+    """Noisy latents, words and what else is given → the prediction the weights were trained for.
+
+    Args:
+        width, layers, heads, ffn: of the trunk.
+        in_channels: 36 with a condition (mask and picture latents), 16 without; says nothing about picture tokens.
+        text_width, image_width: of the encoders' tokens; image_width None means that the model reads no picture tokens.
+        control_layers: trunk blocks that the branches join; 0 builds no branches.
+        control_width, control_heads, control_ffn: of the branches; None is half of the trunk's.
+        dense_kinds: how many kinds of dense control have a learned name; 0 is one kind without a name.
+        beats: whether four beat values per latent frame join the time embedding.
+        branch_positions: where branches see the clip in time: "own" counts from 0 (LongVie), "clip" as the trunk does.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("Block",)
+    _repeated_blocks = ("Block",)
+
+    @register_to_config
+    def __init__(
+        self,
+        *,
+        width: int,
+        layers: int,
+        heads: int,
+        ffn: int,
+        in_channels: int = 36,
+        out_channels: int = 16,
+        text_width: int = 4096,
+        time_width: int = 256,
+        patch: Sequence[int] = (1, 2, 2),
+        image_width: int | None = None,
+        eps: float = 1e-6,
+        control_layers: int = 0,
+        control_width: int | None = None,
+        control_heads: int | None = None,
+        control_ffn: int | None = None,
+        dense_kinds: int = 0,
+        beats: bool = False,
+        branch_positions: Literal["own", "clip"] = "own",  # noqa: ARG002 - kept in the config, read in forward
+    ) -> None:
+        super().__init__()
+        if width % heads or (width // heads) % 2:
+            raise ConfigError(f"a width of {width} in {heads} heads leaves no even head; rotary positions turn pairs")
+        if patch[0] != 1:
+            raise ConfigError(f"patch is {tuple(patch)}, but each latent frame has tokens of its own: start it with 1")
+        if control_layers > layers:
+            raise ConfigError(f"control_layers is {control_layers}, but the trunk has {layers} layers")
+        self.gradient_checkpointing = False
+        pictures = image_width is not None
+        self.patch_embedding = PatchEmbedding(in_channels, width, tuple(patch), tuple(patch))
+        self.text_embedding = nn.Sequential(
+            nn.Linear(text_width, width), nn.GELU(approximate="tanh"), nn.Linear(width, width)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.img_emb = PictureEmbedding(image_width, width) if image_width is not None else None
+        self.beat_embedding = nn.Linear(4, width, bias=False) if beats else None
+        self.blocks = nn.ModuleList(Block(width, heads, ffn, eps, pictures=pictures) for _ in range(layers))
+        self.head = Head(width, out_channels * math.prod(patch), eps)
+        self.controls = None
+        if control_layers:
+            self.controls = ControlBranches(
+                width,
+                control_width or width // 2,
+                control_heads or heads // 2,
+                control_ffn or ffn // 2,
+                control_layers,
+                eps,
+                dense_kinds=dense_kinds,
+                pictures=pictures,
+            )
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Wan's start (xavier; 0.02 in the embeddings), except for the head: small, not zero, as the model may predict
+        clean latents. The joins start at zero, as published, so that new branches change nothing; the layers that
+        enter them do not, so that a branch sees its control from the first step on which its join has moved.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
+        nn.init.zeros_(self.patch_embedding.bias)
+        for layer in (*self.text_embedding, *self.time_embedding, self.head.head):
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+        if self.beat_embedding is not None:
+            nn.init.zeros_(self.beat_embedding.weight)
+        if self.controls is not None:
+            for join in self.controls.joins:
+                nn.init.zeros_(join.weight)
+            if self.controls.dense.kinds is not None:
+                nn.init.normal_(self.controls.dense.kinds.weight, std=0.02)
+
+    def use_attention(self, backend: str) -> None:
+        """Send every layer's attention through one backend of `models/attention.py`.
+
+        Raises:
+            ConfigError: no such backend.
+        """
+        attention.find(backend)
+        for module in self.modules():
+            if isinstance(module, SelfAttention):
+                module.backend = backend
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b c l h w"],
+        times: Float[Tensor, " b"] | Float[Tensor, "b l"],
+        words: Float[Tensor, "b words text"],
+        *,
+        condition: Float[Tensor, "b given l h w"] | None = None,
+        pictures: Float[Tensor, "b pictures image"] | None = None,
+        history: Float[Tensor, "b channels k h w"] | None = None,
+        history_times: Float[Tensor, "b k"] | None = None,
+        controls: Sequence[ControlInput] = (),
+        beats: Float[Tensor, "b l 4"] | None = None,
+        past: Past | None = None,
+        start: int = 0,
+        positions: Num[Tensor, " frames"] | None = None,
+        visible: Bool[Tensor, "frames frames"] | None = None,
+    ) -> Float[Tensor, "b c l h w"]:
+        """The prediction for the clip.
+
+        Args:
+            times: noise levels in [0, 1], one for the clip or one for each latent frame.
+            condition: channels that follow the noisy ones (mask, picture latents).
+            history: whole token inputs of k latent frames that stand before the clip; they leave before the head.
+            history_times: their noise levels; None is the clip's own single one (LongVie).
+            past: keys and values of earlier chunks, for the trunk. Branches see only their own chunk.
+            start: time position of the first latent frame given here, history included.
+            positions: time positions of history and clip, instead of counting from `start`.
+            visible: which latent frame (row) may look at which (column), history then clip; None is all at all.
+
+        Raises:
+            ShapeError: sizes that do not fit together or do not divide by the patch.
+            ControlError: a control for a model without branches.
+        """
+        self._check(noisy, condition, history, controls, pictures, beats, past, visible)
+        given = noisy if condition is None else torch.cat((noisy, condition.to(noisy.dtype)), dim=1)
+        clip = self.patch_embedding(given)
+        frames, grid = noisy.shape[2], self._grid(noisy)
+        earlier = 0 if history is None else history.shape[2]
+        x = clip if history is None else torch.cat((self.patch_embedding(history.to(noisy.dtype)), clip), dim=1)
+        embedded = self._embed_time(times, history_times, earlier, frames, beats)  # (b, 1 or k + l, d)
+        modulation = self.time_projection(embedded).unflatten(-1, (6, -1))
+        context = self._context(words, pictures)
+        if positions is None:
+            positions = torch.arange(start, start + earlier + frames, device=noisy.device)
+        rotate = self._rotation(self.config.width // self.config.heads, positions, grid)
+        mask = None if visible is None else _per_token(visible, grid[1] * grid[2])
+        streams, narrow = self._branches(controls, context, modulation, positions, grid, mask)
+
+        for layer, block in enumerate(self.blocks):
+            x = self._run(block, x, context, modulation, rotate, mask, past, layer)
+            if streams and layer < self.config.control_layers:
+                branches = [self.controls.branch(control).blocks[layer] for control in controls]
+                streams = [self._run(branch, stream, *narrow) for branch, stream in zip(branches, streams, strict=True)]
+                x = self.controls.join(layer, x, streams, controls)
+
+        x = x[:, -clip.shape[1] :]
+        embedded = embedded if embedded.shape[1] == 1 else embedded[:, -frames:]
+        return self._unpatch(self.head(x, embedded), grid).to(noisy.dtype)
+
+    def _run(self, block: Block, *given: Any) -> Float[Tensor, "b n d"]:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(block, *given)
+        return block(*given)
+
+    def _embed_time(
+        self, times: Tensor, history_times: Tensor | None, earlier: int, frames: int, beats: Tensor | None
+    ) -> Float[Tensor, "b g d"]:
+        """One row for the whole sequence where one will do, else one for each latent frame, history first."""
+        times = times[:, None] if times.ndim == 1 else times
+        if earlier and history_times is None and times.shape[1] > 1:
+            raise ShapeError("the clip has a time for each latent frame, so its history needs history_times too")
+        if history_times is not None:
+            times = torch.cat((history_times.to(times.dtype), times.expand(-1, frames)), dim=1)
+        waves = sinusoid(times.flatten().to(exact(times.device)) * STEPS, self.config.time_width)
+        embedded = self.time_embedding(waves.to(self.time_embedding[0].weight.dtype)).unflatten(0, times.shape)
+        if beats is None:
+            return embedded
+        heard = self.beat_embedding(beats.to(self.beat_embedding.weight.dtype))  # (b, l, d)
+        heard = functional.pad(heard, (0, 0, earlier, 0)).to(embedded.dtype)
+        return embedded + heard
+
+    def _context(self, words: Tensor, pictures: Tensor | None) -> Context:
+        words = self.text_embedding(words.to(self.text_embedding[0].weight.dtype))
+        if pictures is None:
+            return Context(words)
+        return Context(words, self.img_emb(pictures.to(words.dtype)))
+
+    def _grid(self, noisy: Tensor) -> tuple[int, int, int]:
+        """Tokens in time, height and width."""
+        frames, height, width = (size // step for size, step in zip(noisy.shape[2:], self.config.patch, strict=True))
+        return frames, height, width
+
+    def _rotation(self, head: int, positions: Tensor, grid: tuple[int, int, int]) -> Rotation:
+        rows, columns = (torch.arange(size, device=positions.device) for size in grid[1:])
+        return rotation(head, positions, rows, columns)
+
+    def _branches(
+        self,
+        controls: Sequence[ControlInput],
+        context: Context,
+        modulation: Tensor,
+        positions: Tensor,
+        grid: tuple[int, int, int],
+        mask: Tensor | None,
+    ) -> tuple[list[Tensor], tuple[Context, Tensor, Rotation, Tensor | None] | None]:
+        """The branches' first tokens, one per control, and what their blocks are given beside them."""
+        if not controls:
+            return [], None
+        frames = grid[0]
+        streams = [
+            self.controls.branch(control).start(
+                self.patch_embedding(control.latents.to(self.patch_embedding.weight.dtype)), control
+            )
+            for control in controls
+        ]
+        clip = positions[-frames:]
+        if self.config.branch_positions == "own":
+            clip = torch.arange(frames, device=positions.device)
+        branch = self.controls.dense.blocks[0].self_attn
+        rotate = self._rotation(branch.q.in_features // branch.heads, clip, grid)
+        if mask is not None:
+            tokens = math.prod(grid)
+            mask = mask[-tokens:, -tokens:]
+        modulation = modulation if modulation.shape[1] == 1 else modulation[:, -frames:]
+        return streams, (self.controls.context(context), self.controls.time(modulation), rotate, mask)
+
+    def _unpatch(self, out: Float[Tensor, "b n out"], grid: tuple[int, int, int]) -> Float[Tensor, "b c l h w"]:
+        sizes = dict(zip("lhwpqr", (*grid, *self.config.patch), strict=True))
+        return rearrange(out, "b (l h w) (p q r c) -> b c (l p) (h q) (w r)", **sizes)
+
+    def _check(
+        self,
+        noisy: Tensor,
+        condition: Tensor | None,
+        history: Tensor | None,
+        controls: Sequence[ControlInput],
+        pictures: Tensor | None,
+        beats: Tensor | None,
+        past: Past | None,
+        visible: Tensor | None,
+    ) -> None:
+        """What fits is computed; what does not is named here, not in the middle of a layer."""
+        config = self.config
+        if any(size % step for size, step in zip(noisy.shape[2:], config.patch, strict=True)):
+            raise ShapeError(f"latents of {tuple(noisy.shape[2:])} do not divide by the patch {tuple(config.patch)}")
+        channels = noisy.shape[1] + (0 if condition is None else condition.shape[1])
+        if channels != config.in_channels:
+            raise ShapeError(
+                f"noisy latents and condition have {channels} channels, the model takes {config.in_channels}"
+            )
+        for what, latents in (("history", history), *((control.branch, control.latents) for control in controls)):
+            if latents is not None and latents.shape[1] != config.in_channels:
+                raise ShapeError(f"{what} has {latents.shape[1]} channels, the model takes {config.in_channels}")
+        if controls and self.controls is None:
+            raise ControlError("this model has no control branches")
+        if pictures is not None and self.img_emb is None:
+            raise ControlError("this model reads no picture tokens")
+        if beats is not None and self.beat_embedding is None:
+            raise ControlError("this model does not hear beats")
+        if past is not None and visible is not None:
+            raise ShapeError("give what is visible, or a past that decides it; not both")
+
+
+def _per_token(visible: Bool[Tensor, "frames frames"], tokens: int) -> Bool[Tensor, "n n"]:
+    """What frames may see, said for each of their tokens."""
+    return visible.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
