@@ -311,7 +311,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
     def encode_clip(self, video: Float[Tensor, "b rgb f H W"]) -> Float[Tensor, "b c l h w"]:
         """All latents of a clip that ends here: `encode`, then `flush`."""
         latents, state = self.encode(video)
-        return torch.cat([latents, self.flush(state)], dim=2)
+        return torch.cat([latents, self.flush(state).to(latents.dtype)], dim=2)
 
     def decode(
         self, latents: Float[Tensor, "b c l h w"], state: TaeState | None = None, *, limit: bool = True
@@ -334,6 +334,10 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         frames = over_frames(nn.PixelShuffle(self.config.patch), raw).transpose(1, 2) * 2 - 1  # (b, 3, f, H, W)
         frames = frames.clamp(-1, 1) if limit else frames
         return frames, replace(after, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
+
+    def restore(self, named: Mapping[str, Tensor]) -> TaeState:
+        """The state whose `tensors` these are."""
+        return TaeState.from_tensors(named)
 
     def forward(
         self, video: Float[Tensor, "b 3 f H W"]
