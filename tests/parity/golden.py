@@ -87,7 +87,7 @@ def files(family: str, suffix: str = ".safetensors") -> list[Path]:
 
 
 def check_file(path: Path, checks: Mapping[str, Callable[[Fixture], None]]) -> None:
-    """Runs the check whose name is the longest beginning of the file's; fails without one, or with outputs left over."""
+    """Runs the check whose name begins the file's (the longest); none, or an output left over, fails."""
     known = [name for name in checks if path.stem.startswith(name)]
     if not known:
         pytest.fail(f"{path} is a golden file that no check knows; known beginnings: {sorted(checks)}")
