@@ -315,6 +315,9 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = TinyAutoencoder.from_pretrained(tmp_path)
     assert loaded.strides == model.strides
+    again = TinyAutoencoder.from_config(model.config)
+    again.load_state_dict(model.state_dict())
+    assert_close(again(given), model(given), atol=0, rtol=0)
     assert_close(loaded(given), model(given), atol=0, rtol=0)
 
 
@@ -323,10 +326,14 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
 
 def test_a_preview_is_smaller_and_shares_no_weights() -> None:
     model, given = published(), latents(3)
+    model.set_normalisation([0.5] * 16, [2.0] * 16)
     preview = model.preview((False, False, True), (True, False, True))
     frames, _ = preview.decode(given)
     assert frames.shape == (1, 3, 5, 8, 12)
     assert_close(preview.encode_clip(video(5)), model.encode_clip(video(5)), atol=0, rtol=0)
+    assert_close(
+        model.preview((False, True, True), (True,) * 3).decode(given)[0], model.decode(given)[0], atol=0, rtol=0
+    )
     with torch.no_grad():
         preview.decoder[1].weight.zero_()
     assert model.decoder[1].weight.abs().sum() > 0

@@ -228,6 +228,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
+        *,  # diffusers takes what is given by place for a default, and `from_config` then drops it
         latent_channels: int = 16,
         patch: int = 2,
         encoder_widths: Sequence[int] = (32, 64, 128),
@@ -353,9 +354,10 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             ConfigError: not one positive deviation and one mean for each channel.
         """
         one_per_channel(self.latent_channels, mean, std)
-        self.register_to_config(
-            latents_mean=[float(value) for value in mean], latents_std=[float(value) for value in std]
-        )
+        measured = {"latents_mean": [float(value) for value in mean], "latents_std": [float(value) for value in std]}
+        # what diffusers has noted as a default would be forgotten by `from_config`
+        defaults = [name for name in self.config.get("_use_default_values", ()) if name not in measured]
+        self.register_to_config(**measured, _use_default_values=defaults)
 
     def preview(self, decoder_time: Sequence[bool], decoder_space: Sequence[bool]) -> "TinyAutoencoder":
         """A copy whose decoder leaves out some growth in time or space: smaller, cheaper, fewer frames.
@@ -372,7 +374,8 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         copy = type(self).from_config(self.config, **flags)
         held = copy.state_dict()
         copy.load_state_dict({name: full[-held[name].shape[0] :] for name, full in self.state_dict().items()})
-        return copy.to(device=self.device, dtype=self.dtype).train(self.training)
+        # not ModelMixin.to, which warns of precision even where nothing asks for it
+        return nn.Module.to(copy, device=self.device, dtype=self.dtype).train(self.training)
 
     def _encode_frames(
         self, frames: Float[Tensor, "b f 3 H W"], state: TaeState
