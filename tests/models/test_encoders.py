@@ -34,6 +34,7 @@ def small() -> WordEncoder:
         ("&amp;lt;b&amp;gt;", "<b>"),
         ("âœ” done", "✔ done"),
         ("a\u00a0gap", "a gap"),
+        ("nul\x00 and half\ud800", "nul and half\ufffd"),
     ],
 )
 def test_cleaning(raw: str, cleaned: str) -> None:

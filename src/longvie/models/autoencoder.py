@@ -126,9 +126,12 @@ class WanAutoencoder(nn.Module):
         ConfigError: means and deviations that are not one per channel.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, network: AutoencoderKLWan) -> None:
         super().__init__()
-        config = network.config
+        config: Any = network.config
         mean, deviation = config.latents_mean, config.latents_std
         if len(mean) != config.z_dim or len(deviation) != config.z_dim:
             raise ConfigError(f"{config.z_dim} latent channels need as many means and deviations, not {len(mean)}")
@@ -302,7 +305,8 @@ class Tiled:
     ) -> tuple[Float[Tensor, "b 3 f H W"], TiledState]:
         """RGB of these latents, limited to [-1, 1] after fading, not before."""
         space = self.strides.space
-        spans = self._spans(*latents.shape[3:], state)
+        height, width = latents.shape[3:]
+        spans = self._spans(height, width, state)
         pieces, states = [], []
         for at, (rows, columns) in enumerate(spans):
             tile = latents[..., rows, columns]

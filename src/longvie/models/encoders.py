@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ftfy
 import torch
@@ -101,12 +101,23 @@ def read_tokenizer(file: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as reason:  # the library raises nothing narrower
         raise WeightsError(f"{file.name} is not a tokenizer: {reason}") from reason
-    missing = [token for token in (PAD, EOS) if tokenizer.token_to_id(token) is None]
-    if missing:
-        raise WeightsError(f"{file.name} lacks {' and '.join(missing)}; a umT5 tokenizer has both")
+    token_id(tokenizer, PAD)
+    token_id(tokenizer, EOS)
     tokenizer.no_truncation()  # we cut by ourselves, to be able to say that we did
     tokenizer.no_padding()
     return tokenizer
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that must be there.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise WeightsError(f"the tokenizer has no {token}; one of a umT5 has {PAD} and {EOS}")
+    return found
 
 
 class WordEncoder(nn.Module):
@@ -127,7 +138,7 @@ class WordEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.text_len = text_len
         self.seen = None if seen is None else frozenset(seen)
-        self.pad, self.eos = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
+        self.pad, self.eos = token_id(tokenizer, PAD), token_id(tokenizer, EOS)
 
     @classmethod
     def fresh(
@@ -243,6 +254,9 @@ class PictureEncoder(nn.Module):
     The last block and the final norm are left out, as published: what is read is the input of the last block.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, tower: CLIPVisionModel) -> None:
         super().__init__()
         self.tower = tower
@@ -259,7 +273,7 @@ class PictureEncoder(nn.Module):
 
         Aspect is not kept and nothing is smoothed before shrinking: the released weights were trained on exactly that.
         """
-        side = self.tower.config.image_size
+        side: Any = self.tower.config.image_size  # typed as anything; all that were published are squares
         square = interpolate(pictures, size=(side, side), mode="bicubic", align_corners=False)
         return (square * 0.5 + 0.5 - self.mean) / self.std
 
@@ -289,11 +303,12 @@ def _pretrained(kind: type[Model], folder: Path, dtype: torch.dtype) -> Model:
     if not (folder / "config.json").is_file():
         raise WeightsError(f"no config.json in {folder.name}/: without it the sizes of {kind.__name__} are unknown")
     try:
-        model, report = kind.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as reason:
         raise WeightsError(f"{folder.name}/ does not hold the weights of its {kind.__name__}: {reason}") from reason
+    model, report = loaded
     if report["missing_keys"]:
         first, count = min(report["missing_keys"]), len(report["missing_keys"])
         raise WeightsError(
