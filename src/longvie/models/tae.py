@@ -289,7 +289,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         self._check_video(video, state)
         frames = (video.transpose(1, 2) + 1) / 2  # (b, f, 3, H, W) in [0, 1], as published
         seen, last = state.seen + frames.shape[1], frames[:, -1].clone()
-        if self.config.pad == "start" and state.seen == 0:
+        if self.config["pad"] == "start" and state.seen == 0:
             frames = torch.cat([frames[:, :1].expand(-1, self.strides.time - 1, -1, -1, -1), frames], dim=1)
         latents, state = self._encode_frames(frames, state)
         return latents, replace(state, seen=seen, last=last)
@@ -302,7 +302,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         """
         if state.last is None or state.last.shape[1] != 3:
             raise ShapeError("there is no frame to repeat; give a state that encode returned")
-        missing = 0 if self.config.pad == "start" else -state.seen % self.strides.time
+        missing = 0 if self.config["pad"] == "start" else -state.seen % self.strides.time
         if not missing:
             batch, _, height, width = state.last.shape
             space = self.strides.space
@@ -331,13 +331,17 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         self._check_latents(latents, state)
         raw, after = self.decoder(self._denormalised(latents).transpose(1, 2), state)
         if state.seen == 0:  # the first latent frame stands for one frame; those before it were never seen
-            raw = raw[:, 2 ** sum(self.config.decoder_time) - 1 :]
-        frames = over_frames(nn.PixelShuffle(self.config.patch), raw).transpose(1, 2) * 2 - 1  # (b, 3, f, H, W)
+            raw = raw[:, 2 ** sum(self.config["decoder_time"]) - 1 :]
+        frames = over_frames(nn.PixelShuffle(self.config["patch"]), raw).transpose(1, 2) * 2 - 1  # (b, 3, f, H, W)
         frames = frames.clamp(-1, 1) if limit else frames
         return frames, replace(after, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
 
     def restore(self, named: Mapping[str, Tensor]) -> TaeState:
-        """The state whose `tensors` these are."""
+        """The state whose `tensors` these are.
+
+        Raises:
+            InputError: the dictionary holds other names.
+        """
         return TaeState.from_tensors(named)
 
     def forward(
@@ -368,30 +372,33 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         Raises:
             ConfigError: another number of flags than steps, or a growth that this model does not have.
         """
-        if any(wanted and not had for wanted, had in zip(decoder_time, self.config.decoder_time, strict=False)):
-            raise ConfigError(f"growth in time {tuple(decoder_time)} is more than {tuple(self.config.decoder_time)}")
-        flags = {"decoder_time": tuple(decoder_time), "decoder_space": tuple(decoder_space)}
-        copy = type(self).from_config(self.config, **flags)
+        if any(wanted and not had for wanted, had in zip(decoder_time, self.config["decoder_time"], strict=False)):
+            raise ConfigError(f"growth in time {tuple(decoder_time)} is more than {tuple(self.config['decoder_time'])}")
+        options = {
+            name: value for name, value in self.config.items() if not name.startswith("_")
+        }  # the rest is diffusers'
+        options |= {"decoder_time": tuple(decoder_time), "decoder_space": tuple(decoder_space)}
+        copy = TinyAutoencoder(**options)
         held = copy.state_dict()
         copy.load_state_dict({name: full[-held[name].shape[0] :] for name, full in self.state_dict().items()})
-        # not ModelMixin.to, which warns of precision even where nothing asks for it
-        return nn.Module.to(copy, device=self.device, dtype=self.dtype).train(self.training)
+        nn.Module.to(copy, device=self.device, dtype=self.dtype)  # ModelMixin.to warns of precision, whatever one asks
+        return copy.train(self.training)
 
     def _encode_frames(
         self, frames: Float[Tensor, "b f 3 H W"], state: TaeState
     ) -> tuple[Float[Tensor, "b c l h w"], TaeState]:
-        latents, state = self.encoder(over_frames(nn.PixelUnshuffle(self.config.patch), frames), state)
+        latents, state = self.encoder(over_frames(nn.PixelUnshuffle(self.config["patch"]), frames), state)
         return self._normalised(latents.transpose(1, 2)), state
 
     def _normalised(self, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b c l h w"]:
-        if self.config.latents_mean is not None:
-            latents = latents - per_channel(self.config.latents_mean, latents)
-        return latents if self.config.latents_std is None else latents / per_channel(self.config.latents_std, latents)
+        mean, std = self.config["latents_mean"], self.config["latents_std"]
+        latents = latents if mean is None else latents - per_channel(mean, latents)
+        return latents if std is None else latents / per_channel(std, latents)
 
     def _denormalised(self, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b c l h w"]:
-        if self.config.latents_std is not None:
-            latents = latents * per_channel(self.config.latents_std, latents)
-        return latents if self.config.latents_mean is None else latents + per_channel(self.config.latents_mean, latents)
+        mean, std = self.config["latents_mean"], self.config["latents_std"]
+        latents = latents if std is None else latents * per_channel(std, latents)
+        return latents if mean is None else latents + per_channel(mean, latents)
 
     def _check_video(self, video: Tensor, state: TaeState) -> None:
         batch, colours, frames, height, width = video.shape
@@ -404,7 +411,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             raise ShapeError(f"{height}×{width} pixels do not divide by {space}; crop or resize first")
         check_stream(state, video)
         extra = (frames - 1 if state.seen == 0 else frames) % time
-        if self.config.pad == "start" and extra:
+        if self.config["pad"] == "start" and extra:
             form = f"{time}k + 1 to begin" if state.seen == 0 else f"{time}k to go on"
             raise ShapeError(f"{frames} frames end inside a latent frame; give {form}")
 
