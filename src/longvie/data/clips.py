@@ -110,7 +110,7 @@ def load(file: Path) -> Clip:
         return Clip(number=int(meta["number"]), captions=captions, **{k: opened.get_tensor(k) for k in opened.keys()})  # noqa: SIM118
 
 
-def fill(folder: Path, numbers: range, **options: int | str) -> Iterator[int]:
+def fill(folder: Path, numbers: range, **options: int | str | tuple[int, int]) -> Iterator[int]:
     """Renders the clips of `numbers` that are not there yet; yields each number when its file is complete."""
     for number in numbers:
         if not path(folder, number).exists():

@@ -270,7 +270,11 @@ def sky(state: State, unit: Float[Tensor, "3 g r"]) -> Float[Tensor, "3 g r"]:
 
 
 def shade(
-    state: State, origin: Float[Tensor, "3 g #r"], rays: Float[Tensor, "3 g r"], hits: Hits, pixel: float
+    state: State,
+    origin: Float[Tensor, "3 g #r"],
+    rays: Float[Tensor, "3 g r"],
+    hits: Hits,
+    pixel: Float[Tensor, "g 1"],
 ) -> Float[Tensor, "3 g r"]:
     """Colour in [0, 1] of what rays hit. `pixel` is the angle between neighbouring rays, radians."""
     found, ground = hits.slot > -2, hits.slot == -1
@@ -314,15 +318,17 @@ def _draw(state: State, height: int, width: int, smooth: bool) -> tuple[Float[Te
     """Colour and hits of every pixel; edge pixels are averaged over 2×2 rays when `smooth`."""
     rays, origin = pixel_rays(state, height, width), eyes(state)
     hits = cast(state, origin, rays)
-    pixel = 2 * float(state.view.mean()) / height
+    pixel = 2 * state.view[:, None] / height  # of each moment: a neighbour in the batch changes nothing
     colour = shade(state, origin, rays, hits, pixel).reshape(3, -1, height, width)
     if smooth:
         frame, y, x = torch.nonzero(_uneven(colour, hits.slot.reshape(-1, height, width)), as_tuple=True)
+        if not len(frame):
+            return colour, hits
         some = state.rows(frame)
         left, low = colour.new_tensor([0.25, 0.75, 0.25, 0.75]), colour.new_tensor([0.25, 0.25, 0.75, 0.75])
         finer = aim(some, x[:, None] + left, y[:, None] + low, height, width)
         found = cast(some, eyes(some), finer)
-        colour[:, frame, y, x] = shade(some, eyes(some), finer, found, pixel / 2).mean(-1)
+        colour[:, frame, y, x] = shade(some, eyes(some), finer, found, pixel[frame] / 2).mean(-1)
     return colour, hits
 
 
