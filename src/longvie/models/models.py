@@ -1,0 +1,352 @@
+"""`Models`: all that an engine needs, and the card that says what the weights were made for.
+
+A model is a folder: `card.json`, `transformer/`, `autoencoder/`, `words/`, and where it has them `live/` and
+`pictures/`. Published checkpoints have layouts of their own and are read by `read_longvie`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import nn
+
+from longvie.errors import WeightsError
+from longvie.models.autoencoder import Autoencoder, WanAutoencoder
+from longvie.models.encoders import PictureEncoder, WordEncoder
+from longvie.models.tae import TinyAutoencoder
+from longvie.models.transformer import VideoTransformer
+from longvie.models.weights import (
+    PRECISE,
+    digest,
+    fill,
+    open_checkpoint,
+    read_picture_encoder,
+    read_transformer,
+    read_video_autoencoder,
+    read_word_encoder,
+)
+
+CARD = "card.json"
+HASHED_BYTES = 2**28  # a file larger than this is hashed when asked for, not at every load
+
+WAN_NEGATIVE = (  # Wan 2.1's stock negative prompt, which LongVie 2 keeps
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，"
+    "残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，"
+    "杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the weights were made for, and what they were.
+
+    Attributes:
+        size: height and width in pixels.
+        fps: frames a second.
+        frames: of one clip.
+        predicts: what the transformer's output is.
+        controls: names of the controls it was trained with; nothing else may be asked of it.
+        dense_kinds: names of the dense branch's learned kinds, in the order of their table; () is one kind, unnamed.
+        steps, shift, guidance, negative: how it is sampled if nothing else is said; guidance 1 needs no negative pass.
+        text_len: tokens of text.
+        quirks: name of the published oddities that the weights were trained with; "" is none.
+        random: the weights are random (`tiny`): good for tests, and to be said when they are used.
+        files: sha256 of each file of weights, by its path in the folder.
+    """
+
+    name: str
+    size: tuple[int, int]
+    fps: int
+    predicts: Literal["velocity", "x0"]
+    controls: tuple[str, ...]
+    dense_kinds: tuple[str, ...] = ()
+    frames: int = 81
+    steps: int = 4
+    shift: float = 5.0
+    guidance: float = 1.0
+    negative: str = ""
+    text_len: int = 64
+    quirks: Literal["", "longvie-2"] = ""
+    random: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The card as text."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """The card that `to_json` wrote.
+
+        Raises:
+            WeightsError: no card, or a field is unknown, missing or of another type.
+        """
+        try:
+            given = json.loads(text)
+            unknown = sorted(given.keys() - {known.name for known in fields(cls)})
+            if unknown:
+                raise WeightsError(f"{CARD} has a field {unknown[0]!r} that this version does not know: update longvie")
+            height, width = given["size"]
+            lists = {name: tuple(given.get(name, ())) for name in ("controls", "dense_kinds")}
+            card = cls(**{**given, **lists, "size": (int(height), int(width))})
+        except (ValueError, KeyError, TypeError, AttributeError) as reason:
+            raise WeightsError(f"{CARD} is not the card of a model: {reason}") from reason
+        if card.predicts not in ("velocity", "x0") or card.quirks not in ("", "longvie-2"):
+            raise WeightsError(f"{CARD} says predicts={card.predicts!r}, quirks={card.quirks!r}; update longvie")
+        return card
+
+
+@dataclass(frozen=True)
+class Models:
+    """Networks that belong together. `live` is the causal transformer of the same world, where there is one."""
+
+    card: Card
+    transformer: VideoTransformer
+    autoencoder: Autoencoder
+    words: WordEncoder
+    pictures: PictureEncoder | None = None
+    live: VideoTransformer | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Models":
+        """The same models, moved (in place, as torch does)."""
+        for part in (self.transformer, self.autoencoder, self.words, self.pictures, self.live):
+            if isinstance(part, nn.Module):
+                part.to(device, dtype)
+        return self
+
+
+def save(models: Models, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> Card:
+    """Write a folder that `load` reads, and return its card with every file's hash.
+
+    The transformers are cast to `dtype` in the files, not in memory; the autoencoder and the words stay as they are.
+
+    Raises:
+        WeightsError: an autoencoder that has no folder form.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, transformer in (("transformer", models.transformer), ("live", models.live)):
+        if transformer is not None:
+            _save_as(transformer, folder / name, dtype)
+    _network(models.autoencoder).save_pretrained(folder / "autoencoder")
+    models.words.save(folder / "words")
+    if models.pictures is not None:
+        models.pictures.save(folder / "pictures")
+    files = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(folder.rglob("*.safetensors"))}
+    card = replace(models.card, files=files)
+    (folder / CARD).write_text(card.to_json(), encoding="utf-8")
+    return card
+
+
+def _save_as(transformer: VideoTransformer, folder: Path, dtype: torch.dtype) -> None:
+    with torch.device("meta"):
+        cast = VideoTransformer.from_config(transformer.config)
+    cast.load_state_dict(
+        {name: weight.detach().to("cpu", dtype) for name, weight in transformer.state_dict().items()}, assign=True
+    )
+    cast.save_pretrained(folder)
+
+
+def _network(autoencoder: Autoencoder) -> TinyAutoencoder | AutoencoderKLWan:
+    if isinstance(autoencoder, WanAutoencoder):
+        return autoencoder.network
+    if isinstance(autoencoder, TinyAutoencoder):
+        return autoencoder
+    raise WeightsError(f"a {type(autoencoder).__name__} cannot be written into a model folder")
+
+
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, verify: bool = True) -> Models:
+    """The models of a folder that `save` wrote, on the CPU.
+
+    Args:
+        dtype: of all weights; what bfloat16 costs and gains depends on the machine (`runtime.py`).
+        verify: compare each file (up to 256 MiB) with its hash on the card.
+
+    Raises:
+        WeightsError: a file is missing, broken, changed, or does not fit its network.
+    """
+    card = read_card(folder)
+    if verify:
+        check_files(folder, card, limit=HASHED_BYTES)
+    return Models(
+        card=card,
+        transformer=_load_transformer(folder / "transformer", dtype),
+        autoencoder=_load_autoencoder(folder / "autoencoder", dtype),
+        words=WordEncoder.load(folder / "words", dtype=dtype),
+        pictures=PictureEncoder.load(folder / "pictures", dtype=dtype) if (folder / "pictures").is_dir() else None,
+        live=_load_transformer(folder / "live", dtype) if (folder / "live").is_dir() else None,
+    )
+
+
+def read_card(folder: Path) -> Card:
+    """The card alone, which costs nothing.
+
+    Raises:
+        WeightsError: no such folder, no card, or not a card.
+    """
+    try:
+        return Card.from_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as reason:
+        raise WeightsError(f"no model in {folder}: it has no {CARD} that can be read") from reason
+
+
+def check_files(folder: Path, card: Card, *, limit: int | None = None) -> None:
+    """Compare files with the hashes on their card.
+
+    Args:
+        limit: bytes above which a file is left out; None leaves none out.
+
+    Raises:
+        WeightsError: names the first file that is missing or is another one.
+    """
+    for name, wanted in card.files.items():
+        file = folder / name
+        if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
+            raise WeightsError(f"{name} is missing in {folder.name}/; copy the model again")
+        if (limit is None or file.stat().st_size <= limit) and digest(file) != wanted:
+            raise WeightsError(f"{name} in {folder.name}/ is not the file that the card names; copy the model again")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise WeightsError(f"no config.json that can be read in {folder.name}/: copy the model again") from reason
+    if not isinstance(config, dict):
+        raise WeightsError(f"config.json in {folder.name}/ is not a table of options: copy the model again")
+    return config
+
+
+def _load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
+    config = _config(folder)
+    try:
+        with torch.device("meta"):
+            transformer = VideoTransformer.from_config(config)
+    except (TypeError, ValueError, ZeroDivisionError) as reason:
+        raise WeightsError(f"{folder.name}/config.json does not describe a video transformer: {reason}") from reason
+    fill(transformer, open_checkpoint(folder), dtype=dtype)
+    return transformer.eval()
+
+
+def _load_autoencoder(folder: Path, dtype: torch.dtype) -> Autoencoder:
+    config = _config(folder)
+    if config.get("_class_name") == AutoencoderKLWan.__name__:
+        return read_video_autoencoder(folder, dtype=dtype)
+    try:
+        autoencoder = TinyAutoencoder.from_config(config)
+    except (TypeError, ValueError) as reason:
+        raise WeightsError(f"{folder.name}/config.json does not describe an autoencoder: {reason}") from reason
+    fill(autoencoder, open_checkpoint(folder), dtype=dtype)
+    return autoencoder.eval()
+
+
+def tiny(seed: int = 0) -> Models:
+    """Random weights of the embedded model's form, small enough for seconds on a CPU. Shows nothing, tests all."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        words = WordEncoder.fresh(
+            ["a red ball rolls over the grass", "a storm at night"],
+            vocab_size=320,
+            width=32,
+            layers=1,
+            heads=2,
+            hidden=32,
+        )
+        transformer, live = (
+            VideoTransformer(
+                width=48,
+                layers=2,
+                heads=2,
+                ffn=96,
+                text_width=words.width,
+                time_width=32,
+                control_layers=1,
+                dense_kinds=3,
+                beats=True,
+                branch_positions="clip",
+            )
+            for _ in range(2)
+        )
+        autoencoder = TinyAutoencoder(
+            encoder_widths=(8, 8, 8),
+            encoder_blocks=(0, 1, 1),
+            decoder_widths=(8, 8, 8),
+            decoder_blocks=(1, 1, 0),
+        )
+    card = Card(
+        name="tiny",
+        size=(32, 48),
+        fps=16,
+        predicts="x0",
+        controls=("depth", "sketch", "segmentation", "tracks"),
+        dense_kinds=("depth", "sketch", "segmentation"),
+        steps=2,
+        text_len=words.text_len,
+        random=True,
+    )
+    return Models(card, transformer.eval(), autoencoder.eval(), words.eval(), live=live.eval())
+
+
+def read_longvie(
+    base: Path,
+    control: Path,
+    attention: Path | None = None,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    all_bfloat16: bool = False,
+) -> Models:
+    """LongVie 2 over Wan2.1-I2V-14B-480P, from the user's own downloads.
+
+    Args:
+        base: folder of the diffusers layout, or of the original one with its `.pth` files converted.
+        control: `control.safetensors`.
+        attention: `dit.safetensors`.
+        all_bfloat16: whether the time layers are bfloat16 too, as LongVie computed; otherwise float32, as Wan did.
+
+    Raises:
+        WeightsError: something is missing, a pickle, or does not fit.
+    """
+    precise = () if all_bfloat16 else PRECISE
+    trunk = base / "transformer" if (base / "transformer").is_dir() else base
+    card = Card(
+        name="longvie-2",
+        size=(352, 640),
+        fps=16,
+        predicts="velocity",
+        controls=("depth", "tracks"),
+        steps=50,
+        guidance=5.0,
+        negative=WAN_NEGATIVE,
+        text_len=512,
+        quirks="longvie-2",
+    )
+    return Models(
+        card=card,
+        transformer=read_transformer(trunk, control=control, attention=attention, dtype=dtype, precise=precise),
+        autoencoder=read_video_autoencoder(_first(base, "vae", "Wan2.1_VAE.safetensors"), dtype=dtype),
+        words=read_word_encoder(
+            _first(base, "text_encoder", "models_t5_umt5-xxl-enc-bf16.safetensors"),
+            _first(base, "tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json"),
+            dtype=dtype,
+        ),
+        pictures=read_picture_encoder(
+            _first(base, "image_encoder", "models_clip_open-clip-xlm-roberta-large-vit-huge-14.safetensors"),
+            dtype=dtype,
+        ),
+    )
+
+
+def _first(base: Path, *choices: str) -> Path:
+    """The first of these that is there."""
+    for choice in choices:
+        if (base / choice).exists():
+            return base / choice
+    pickled = base / f"{Path(choices[-1]).stem}.pth"
+    if pickled.exists():
+        raise WeightsError(
+            f"{pickled.name} is a pickle: longvie models convert {pickled.name} {choices[-1]}, then again"
+        )
+    raise WeightsError(f"{base.name}/ has neither {' nor '.join(choices)}")
