@@ -20,6 +20,8 @@ UNITS = {
     "array_bytes": "bytes in memory at once",
     "points": "points",
     "document_bytes": "bytes of text",
+    "yaml_bytes": "bytes of text",
+    "yaml_aliases": "aliases",
     "document_depth": "levels of nesting",
     "document_items": "items",
 }
@@ -44,6 +46,8 @@ class Limits:
     array_bytes: int = GIB  # what one call may hand back
     points: int = 100_000
     document_bytes: int = 8 * MIB
+    yaml_bytes: int = MIB // 4  # its parser is slow
+    yaml_aliases: int = 100
     document_depth: int = 32
     document_items: int = 1_000_000
 
