@@ -236,9 +236,10 @@ def test_wan_agrees_with_diffusers_own_loop() -> None:
     assert_close(model.decode(latents)[0], model.network.decode(latents * deviation + mean).sample)
 
 
-def test_wan_in_half_precision() -> None:
+@pytest.mark.parametrize("wrapped", ["before", "after"])
+def test_wan_in_half_precision(wrapped: str) -> None:
     torch.manual_seed(0)
-    model = wan().to(torch.bfloat16)
+    model = wan().to(torch.bfloat16) if wrapped == "before" else WanAutoencoder(wan().network.to(torch.bfloat16))
     assert model.dtype == torch.bfloat16
     latents, _ = model.encode(video_for(model, 2).bfloat16())
     video, _ = model.decode(latents)

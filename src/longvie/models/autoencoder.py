@@ -172,7 +172,8 @@ class WanAutoencoder(nn.Module):
         slots = state.slots(self.network._cached_conv_counts["encoder"])
         moments = [self.network.encoder(patchify(group, self.patch), slots, [0]) for group in groups]
         mean = self.network.quant_conv(torch.cat(moments, dim=2)).chunk(2, dim=1)[0]
-        return (mean - self.mean) / self.deviation, state.after(sum(group.shape[2] for group in groups), slots)
+        latents = (mean - self.mean.to(mean)) / self.deviation.to(mean)
+        return latents, state.after(sum(group.shape[2] for group in groups), slots)
 
     def decode(
         self, latents: Float[Tensor, "b c l h w"], state: WanState | None = None, *, limit: bool = True
@@ -188,7 +189,7 @@ class WanAutoencoder(nn.Module):
             )
         state = self._begun(latents, state)
         slots = state.slots(self.network._cached_conv_counts["decoder"])
-        mixed = self.network.post_quant_conv(latents * self.deviation + self.mean)
+        mixed = self.network.post_quant_conv(latents * self.deviation.to(latents) + self.mean.to(latents))
         steps = [
             self.network.decoder(step, slots, [0], first_chunk=state.seen == 0 and at == 0)
             for at, step in enumerate(mixed.split(1, dim=2))

@@ -275,7 +275,7 @@ class PictureEncoder(nn.Module):
         """
         side: Any = self.tower.config.image_size  # typed as anything; all that were published are squares
         square = interpolate(pictures, size=(side, side), mode="bicubic", align_corners=False)
-        return (square * 0.5 + 0.5 - self.mean) / self.std
+        return (square * 0.5 + 0.5 - self.mean.to(square)) / self.std.to(square)
 
     @torch.no_grad()
     def encode(self, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
