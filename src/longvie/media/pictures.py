@@ -9,7 +9,7 @@ import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -20,8 +20,9 @@ from longvie.limits import LOCAL, Limits
 from longvie.media.convert import Resize, Size, resize_frames
 from longvie.media.files import file_size, open_regular, shown, write_bytes_atomically
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = {b"IDAT", b"PLTE", b"tRNS"}
+Result = TypeVar("Result")
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
@@ -35,7 +36,7 @@ def read_picture(
         LimitError: more pixels or metadata than allowed, found before they are unpacked.
     """
     with open_regular(path, limits=limits) as file:
-        picture = _decode(file, shown(path), limits, _as_rgb)
+        picture = _open(file, shown(path), limits, _as_rgb)
     return picture if size is None else resize_frames(picture[None], size, how)[0]
 
 
@@ -47,7 +48,24 @@ def read_grey16(path: Path, *, limits: Limits = LOCAL) -> UInt16[np.ndarray, "h 
         LimitError: see `read_picture`.
     """
     with open_regular(path, limits=limits) as file:
-        return _decode(file, shown(path), limits, _as_grey16)
+        return _open(file, shown(path), limits, _as_grey16)
+
+
+def read_labels(path: Path, *, limits: Limits = LOCAL) -> UInt16[np.ndarray, "h w"]:
+    """A label map: the numbers in a palette or grey PNG, not the colours that stand for them.
+
+    Raises:
+        MediaError: not a palette or grey PNG.
+        LimitError: see `read_picture`.
+    """
+    with open_regular(path, limits=limits) as file:
+        return _open(file, shown(path), limits, _as_labels)
+
+
+def picture_mode(path: Path, *, limits: Limits = LOCAL) -> str:
+    """Pillow's name for how pixels are stored: "RGB", "L" (grey), "P" (palette), "I;16" (16-bit grey) …"""
+    with open_regular(path, limits=limits) as file:
+        return _open(file, shown(path), limits, lambda picture, _: picture.mode)
 
 
 def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"]) -> None:
@@ -61,7 +79,7 @@ def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"] | UInt8[np.nda
     write_bytes_atomically(path, data.getvalue())
 
 
-def _decode(file: BinaryIO, name: str, limits: Limits, unpack: Callable[[Image.Image, str], np.ndarray]) -> np.ndarray:
+def _open(file: BinaryIO, name: str, limits: Limits, use: Callable[[Image.Image, str], Result]) -> Result:
     """Check the header, then unpack; Pillow's own words are not passed on."""
     limits.check("picture_bytes", file_size(file), name)
     _check_png_chunks(file, name, limits)
@@ -72,7 +90,7 @@ def _decode(file: BinaryIO, name: str, limits: Limits, unpack: Callable[[Image.I
             # Telephones append a second view to their JPEGs ("MPO"); the first is the picture.
             if getattr(picture, "is_animated", False) and picture.format != "MPO":
                 raise MediaError(f"{name} is an animation; give one picture, or a video")
-            return unpack(picture, name)
+            return use(picture, name)
     except (LongVieError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -84,7 +102,7 @@ def _decode(file: BinaryIO, name: str, limits: Limits, unpack: Callable[[Image.I
 def _check_png_chunks(file: BinaryIO, name: str, limits: Limits) -> None:
     """Add up what is not pixels before Pillow reads it into memory (PNG, section 5.3: length, type, data, CRC)."""
     total = 0
-    if file.read(8) == _PNG:
+    if file.read(8) == PNG:
         while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
             (length,) = struct.unpack(">I", head[:4])
             total += 12 + (0 if head[4:] in _PNG_PIXELS else length)
@@ -108,9 +126,17 @@ def _as_rgb(picture: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:  # n
     return np.array(upright.convert("RGB"))
 
 
+def _as_labels(picture: Image.Image, name: str) -> UInt16[np.ndarray, "h w"]:
+    if picture.format == "PNG" and picture.mode == "P":
+        return np.asarray(picture).astype(np.uint16)
+    if picture.format != "PNG" or picture.mode not in ("L", "1", "I;16", "I"):
+        raise MediaError(f"{name} holds colours, not labels; labels are the numbers of a palette or grey PNG")
+    return np.asarray(picture).astype(np.uint16)
+
+
 def _as_grey16(picture: Image.Image, name: str) -> UInt16[np.ndarray, "h w"]:
-    if picture.format != "PNG" or not picture.mode.startswith(("I", "L", "1")) or picture.mode == "LA":
+    if picture.format != "PNG" or picture.mode not in ("I;16", "I", "L", "1"):
         raise MediaError(f"{name} is not a grey PNG; depth pictures have one channel of 8 or 16 bits")
-    if picture.mode.startswith("I"):
+    if picture.mode in ("I;16", "I"):
         return np.asarray(picture).astype(np.uint16)
     return np.asarray(picture.convert("L")).astype(np.uint16) * 257

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import av
 import numpy as np
@@ -135,8 +135,9 @@ class VideoFrames:
             self._restart()
             self.info = self._measure()
             self._opened = opened.pop_all()
+        self.values: Literal["rgb"] = "rgb"
         self.height, self.width = size or (self.info.height, self.info.width)
-        self.fps = self.info.fps if fps is None else float(fps)
+        self.fps: float | None = self.info.fps if fps is None else float(fps)
         self._shown = None if fps is None else self._frames_at(fps)
         self.frames = self.info.frames if self._shown is None else len(self._shown)
 
