@@ -100,6 +100,30 @@ class Card:
         return card
 
 
+TINY = Card(
+    name="tiny",
+    size=(32, 48),
+    fps=16,
+    predicts="x0",
+    controls=("depth", "sketch", "segmentation", "tracks"),
+    dense_kinds=("depth", "sketch", "segmentation"),
+    steps=2,
+    random=True,
+)
+LONGVIE_2 = Card(
+    name="longvie-2",
+    size=(352, 640),
+    fps=16,
+    predicts="velocity",
+    controls=("depth", "tracks"),
+    steps=50,
+    guidance=5.0,
+    negative=WAN_NEGATIVE,
+    text_len=512,
+    quirks="longvie-2",
+)
+
+
 @dataclass(frozen=True)
 class Models:
     """Networks that belong together. `live` is the causal transformer of the same world, where there is one."""
@@ -276,18 +300,7 @@ def tiny(seed: int = 0) -> Models:
             decoder_widths=(8, 8, 8),
             decoder_blocks=(1, 1, 0),
         )
-    card = Card(
-        name="tiny",
-        size=(32, 48),
-        fps=16,
-        predicts="x0",
-        controls=("depth", "sketch", "segmentation", "tracks"),
-        dense_kinds=("depth", "sketch", "segmentation"),
-        steps=2,
-        text_len=words.text_len,
-        random=True,
-    )
-    return Models(card, transformer.eval(), autoencoder.eval(), words.eval(), live=live.eval())
+    return Models(TINY, transformer.eval(), autoencoder.eval(), words.eval(), live=live.eval())
 
 
 def read_longvie(
@@ -311,20 +324,8 @@ def read_longvie(
     """
     precise = () if all_bfloat16 else PRECISE
     trunk = base / "transformer" if (base / "transformer").is_dir() else base
-    card = Card(
-        name="longvie-2",
-        size=(352, 640),
-        fps=16,
-        predicts="velocity",
-        controls=("depth", "tracks"),
-        steps=50,
-        guidance=5.0,
-        negative=WAN_NEGATIVE,
-        text_len=512,
-        quirks="longvie-2",
-    )
     return Models(
-        card=card,
+        card=LONGVIE_2,
         transformer=read_transformer(trunk, control=control, attention=attention, dtype=dtype, precise=precise),
         autoencoder=read_video_autoencoder(_first(base, "vae", "Wan2.1_VAE.safetensors"), dtype=dtype),
         words=read_word_encoder(
