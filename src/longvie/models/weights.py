@@ -380,12 +380,13 @@ def read_video_autoencoder(path: Path, *, dtype: torch.dtype = torch.float32) ->
     convert = names.video(checkpoint.shapes)
     shapes = renamed(checkpoint, convert)
     with init_empty_weights():
-        network = AutoencoderKLWan(**_video_config(shapes))
+        network = AutoencoderKLWan(**video_config(shapes))
     fill(network, checkpoint, convert, dtype=dtype)
     return WanAutoencoder(network)
 
 
-def _video_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def video_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Options of diffusers' autoencoder whose weights have these shapes."""
     try:
         base = shapes["encoder.conv_in.weight"][0]
         levels = _count(shapes, "decoder.up_blocks.")
@@ -407,7 +408,7 @@ def _video_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def read_word_encoder(
-    weights: Path, tokenizer: Path, *, heads: int = 64, text_len: int = 512, dtype: torch.dtype = torch.float32
+    weights: Path, tokenizer: Path, *, text_len: int = 512, dtype: torch.dtype = torch.float32
 ) -> WordEncoder:
     """A published umT5 encoder, in the original layout or transformers', with its `tokenizer.json`.
 
@@ -415,28 +416,31 @@ def read_word_encoder(
         WeightsError: see `fill`.
     """
     checkpoint = open_checkpoint(weights)
-    shapes = renamed(checkpoint, names.words)
-    try:
-        vocabulary, width = shapes["shared.weight"]
-        inner = shapes["encoder.block.0.layer.0.SelfAttention.q.weight"][0]
-        config = UMT5Config(
-            vocab_size=vocabulary,
-            d_model=width,
-            d_kv=inner // heads,
-            d_ff=shapes["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"][0],
-            num_layers=_count(shapes, "encoder.block."),
-            num_heads=heads,
-            relative_attention_num_buckets=shapes[
-                "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-            ][0],
-        )
-    except KeyError as reason:
-        raise WeightsError(f"not the weights of a umT5 encoder: {reason} is missing") from reason
     with init_empty_weights():
-        network = UMT5EncoderModel(config)
+        network = UMT5EncoderModel(words_config(renamed(checkpoint, names.words)))
     fill(network, checkpoint, names.words, dtype=dtype)
     network.tie_weights()
     return WordEncoder(network.eval(), read_tokenizer(tokenizer), text_len=text_len)
+
+
+def words_config(shapes: Mapping[str, tuple[int, ...]]) -> UMT5Config:
+    """The umT5 encoder whose weights have these shapes; a table of positions has one column per head."""
+    try:
+        vocabulary, width = shapes["shared.weight"]
+        inner = shapes["encoder.block.0.layer.0.SelfAttention.q.weight"][0]
+        buckets, heads = shapes["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+        hidden = shapes["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"][0]
+    except KeyError as reason:
+        raise WeightsError(f"not the weights of a umT5 encoder: {reason} is missing") from reason
+    return UMT5Config(
+        vocab_size=vocabulary,
+        d_model=width,
+        d_kv=inner // heads,
+        d_ff=hidden,
+        num_layers=_count(shapes, "encoder.block."),
+        num_heads=heads,
+        relative_attention_num_buckets=buckets,
+    )
 
 
 def read_picture_encoder(weights: Path, *, heads: int = 16, dtype: torch.dtype = torch.float32) -> PictureEncoder:
@@ -446,22 +450,26 @@ def read_picture_encoder(weights: Path, *, heads: int = 16, dtype: torch.dtype =
         WeightsError: see `fill`.
     """
     checkpoint = open_checkpoint(weights)
-    shapes = renamed(checkpoint, names.pictures)
+    with init_empty_weights():
+        tower = CLIPVisionModel(pictures_config(renamed(checkpoint, names.pictures), heads))
+    fill(tower, checkpoint, names.pictures, dtype=dtype)
+    return PictureEncoder(tower.eval())
+
+
+def pictures_config(shapes: Mapping[str, tuple[int, ...]], heads: int) -> CLIPVisionConfig:
+    """The CLIP vision tower whose weights have these shapes."""
     try:
         width, _, patch, _ = shapes["embeddings.patch_embedding.weight"]
         positions = shapes["embeddings.position_embedding.weight"][0] - 1
-        config = CLIPVisionConfig(
-            hidden_size=width,
-            intermediate_size=shapes["encoder.layers.0.mlp.fc1.weight"][0],
-            num_hidden_layers=_count(shapes, "encoder.layers."),
-            num_attention_heads=heads,
-            image_size=patch * round(positions**0.5),
-            patch_size=patch,
-            hidden_act="gelu",
-        )
+        hidden = shapes["encoder.layers.0.mlp.fc1.weight"][0]
     except KeyError as reason:
         raise WeightsError(f"not the weights of a CLIP vision tower: {reason} is missing") from reason
-    with init_empty_weights():
-        tower = CLIPVisionModel(config)
-    fill(tower, checkpoint, names.pictures, dtype=dtype)
-    return PictureEncoder(tower.eval())
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=hidden,
+        num_hidden_layers=_count(shapes, "encoder.layers."),
+        num_attention_heads=heads,
+        image_size=patch * round(positions**0.5),
+        patch_size=patch,
+        hidden_act="gelu",
+    )

@@ -1,0 +1,66 @@
+"""What is given → the channels that the transformer reads beside the noisy ones.
+
+A given latent frame is its latents behind a mask that says how much it counts (LongVie 2, Wan 2.1 I2V).
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Encode = Callable[[Float[Tensor, "b 3 f H W"]], Float[Tensor, "b c l h w"]]
+
+MASKS = 4  # mask channels: one for each video frame of a latent frame
+
+
+def given(latents: Float[Tensor, "b c l h w"], known: Float[Tensor, "#b l"]) -> Float[Tensor, "b d l h w"]:
+    """Mask and latents: the condition channels.
+
+    Args:
+        known: for each latent frame, 0 where nothing is given, 1 where it is, between for a keyframe's strength.
+    """
+    b, _, l, h, w = latents.shape  # noqa: E741 - the letter of our shapes
+    mask = known.to(latents).expand(b, l)[:, None, :, None, None].expand(b, MASKS, l, h, w)
+    return torch.cat((mask, latents), dim=1)
+
+
+def first_known(frames: int) -> Float[Tensor, "1 l"]:
+    """The mask's values when only the first of so many latent frames is given."""
+    return torch.eye(1, frames)
+
+
+def still(picture: Float[Tensor, "b 3 h w"], frames: int) -> Float[Tensor, "b 3 f h w"]:
+    """A video of that many frames whose first is the picture and whose others are mid grey, as Wan was trained."""
+    video = picture.new_zeros(*picture.shape[:2], frames, *picture.shape[2:])
+    video[:, :, 0] = picture
+    return video
+
+
+def picture_channels(
+    encode: Encode, picture: Float[Tensor, "b 3 h w"], frames: int
+) -> Float[Tensor, "b d l height width"]:
+    """The condition of a clip of `frames` video frames that begins with a picture (reference §1.6)."""
+    latents = encode(still(picture, frames))
+    return given(latents, first_known(latents.shape[2]))
+
+
+def control_channels(encode: Encode, video: Float[Tensor, "b 3 f h w"]) -> Float[Tensor, "b d l height width"]:
+    """What a branch reads: the control's latents where the noisy ones stand, its own first frame as the picture."""
+    return torch.cat((encode(video), picture_channels(encode, video[:, :, 0], video.shape[2])), dim=1)
+
+
+def history_tokens(latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b d l h w"]:
+    """Earlier latent frames as history for our models: clean where noise would stand, and given (time 0)."""
+    return torch.cat((latents, given(latents, torch.ones(1, latents.shape[2]))), dim=1)
+
+
+def history_tokens_longvie(latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b d l h w"]:
+    """The same for LongVie 2's weights, which saw ones where noise would stand (reference §3.4)."""
+    return torch.cat((torch.ones_like(latents), given(latents, torch.ones(1, latents.shape[2]))), dim=1)
+
+
+def widened(latents: Float[Tensor, "b c l h w"], channels: int) -> Float[Tensor, "b channels l h w"]:
+    """What a branch of our models reads: the control's latents where the noisy ones stand, and nothing given."""
+    b, c, *rest = latents.shape
+    return torch.cat((latents, latents.new_zeros(b, channels - c, *rest)), dim=1)
