@@ -1,0 +1,210 @@
+"""A source of a control, whatever its form, as frames: video, picture, folder of pictures, array."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from longvie.controls.signals import LoadReport, Mapped, Rate, Signal, check_span
+from longvie.errors import ControlError, MediaError
+from longvie.limits import LOCAL, Limits
+from longvie.media import VideoFrames, read_grey16, read_picture
+from longvie.media.arrays import ArrayFile, array_names, read_array
+from longvie.media.exr import read_exr
+from longvie.media.files import shown
+
+Form = Literal["video", "pictures", "numbers", "grey16"]  # grey16: grey PNGs, those of 8 bits widened to 16
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+EXR = ".exr"
+FACTS = ("fps", "sky")  # single numbers that an .npz may hold beside its array
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source, opened: spans of drawn ones are uint8 (f, h, w, 3), else numbers (f, h, w).
+
+    `facts` is what the source says about itself: the comment of a video, the single values of an .npz.
+    """
+
+    name: str
+    form: Form
+    signal: Signal
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> bool:
+        return self.form in ("video", "pictures")
+
+
+@dataclass(frozen=True)
+class PicturesSignal:
+    """Picture files of one size, each a frame, read when they are asked for."""
+
+    paths: tuple[Path, ...]
+    height: int
+    width: int
+    fps: Rate
+    report: LoadReport
+    read_one: Callable[[Path], np.ndarray]
+
+    @property
+    def frames(self) -> int:
+        return len(self.paths)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        check_span(self, start, stop)
+        pictures = [self.read_one(path) for path in self.paths[start:stop]]
+        for path, picture in zip(self.paths[start:stop], pictures, strict=True):
+            if picture.shape[:2] != (self.height, self.width):
+                raise ControlError(
+                    f"{shown(path)} has {picture.shape[0]}×{picture.shape[1]} pixels, the first picture "
+                    f"{self.height}×{self.width}: bring them to one size"
+                )
+        return np.stack(pictures)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """An array in a file, frame by frame; a single picture is one frame."""
+
+    array: ArrayFile
+    frames: int
+    height: int
+    width: int
+    fps: Rate
+    report: LoadReport
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        check_span(self, start, stop)
+        if len(self.array.shape) == 2:
+            return self.array.all()[None]
+        values = self.array.read(start, stop)
+        return values[..., 0] if values.ndim == 4 and values.shape[-1] == 1 else values
+
+
+def open_source(
+    path: Path, control: str, *, fps: Rate, members: Sequence[str] = (), deep: bool = False, limits: Limits = LOCAL
+) -> Opened:
+    """Open a source by what it is: a folder of pictures, or a file by the end of its name.
+
+    Args:
+        control: its name, for the report.
+        fps: frames a second of sources that do not say: pictures and arrays.
+        members: names that the array may have in an .npz; its only array needs none of them.
+        deep: grey PNGs hold numbers of 8 or 16 bits (depth, labels) and not brightness.
+
+    Raises:
+        ControlError: a folder without pictures, or no array of frames.
+        MediaError: cannot be read.
+        LimitError: more than `limits` allows.
+    """
+    if path.is_dir():
+        paths = sorted(one for one in path.iterdir() if one.suffix.lower() in (*PICTURES, EXR))
+        if not paths:
+            raise ControlError(f"the folder {shown(path)} holds no pictures: put PNG, JPEG, WebP or EXR files into it")
+        limits.check("frames", len(paths), shown(path))
+        return _open_pictures(shown(path), paths, control, fps, deep, limits)
+    ending = path.suffix.lower()
+    if ending in (*PICTURES, EXR):
+        return _open_pictures(shown(path), [path], control, fps, deep, limits)
+    if ending in (".npy", ".npz"):
+        return _open_array(path, control, fps, members, limits)
+    return _open_video(path, control, limits)
+
+
+def read_numbers(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those arrays of an .npz that have one of these names."""
+    return {name: read_array(path, member=name) for name in array_names(path) if name in names}
+
+
+def _open_pictures(name: str, paths: Sequence[Path], control: str, fps: Rate, deep: bool, limits: Limits) -> Opened:
+    """Pictures told by the first of them: EXR, grey PNG where numbers are wanted, else colours."""
+    ends = {path.suffix.lower() for path in paths}
+    if EXR in ends and len(ends) > 1:
+        raise ControlError(f"{name} mixes EXR with other pictures: keep one kind")
+    first, read_one, form = _first_picture(paths[0], deep, limits)
+    height, width = first.shape[:2]
+    report = LoadReport(control, form, len(paths), fps, height, width)
+    return Opened(name, form, PicturesSignal(tuple(paths), height, width, fps, report, read_one))
+
+
+def _first_picture(path: Path, deep: bool, limits: Limits) -> tuple[np.ndarray, Callable[[Path], np.ndarray], Form]:
+    if path.suffix.lower() == EXR:
+        read_one = partial(read_exr, limits=limits)
+        return read_one(path), read_one, "numbers"
+    if deep:
+        read_one = partial(read_grey16, limits=limits)
+        try:
+            return read_one(path), read_one, "grey16"
+        except MediaError:  # colours, or damaged: then the next line says so
+            pass
+    read_one = partial(read_picture, limits=limits)
+    return read_one(path), read_one, "pictures"
+
+
+def _open_array(path: Path, control: str, fps: Rate, members: Sequence[str], limits: Limits) -> Opened:
+    name, facts = shown(path), {}
+    member = None
+    if path.suffix.lower() == ".npz":
+        there = array_names(path, limits=limits)
+        facts = {key: _single(path, key, limits) for key in FACTS if key in there}
+        member = _choose([key for key in there if key not in FACTS], members, name)
+        facts["member"] = member
+    array = ArrayFile(path, member=member, limits=limits)
+    fps = float(facts.get("fps", fps))
+    frames, height, width = _frame_shape(array.shape, name)
+    limits.check("frames", frames, name)
+    form: Form = "pictures" if array.shape[3:] == (3,) else "numbers"
+    if form == "pictures" and array.dtype != np.uint8:
+        raise ControlError(f"{name} holds colours as {array.dtype}, drawn frames are 8-bit: save them as uint8")
+    report = LoadReport(control, form, frames, fps, height, width)
+    return Opened(name, form, ArraySource(array, frames, height, width, fps, report), facts)
+
+
+def _single(path: Path, member: str, limits: Limits) -> float:
+    value = read_array(path, member=member, limits=limits)
+    if value.size != 1:
+        raise ControlError(f"{member} in {shown(path)} has the shape {value.shape}, needed is a single number")
+    return float(value.reshape(-1)[0])
+
+
+def _choose(there: Sequence[str], members: Sequence[str], name: str) -> str:
+    found = [member for member in members if member in there] or list(there)
+    if len(found) != 1:
+        raise ControlError(
+            f"{name} holds the arrays {', '.join(there) or 'none'}: save one alone, or name it "
+            f"{' or '.join(members) or 'frames'}"
+        )
+    return found[0]
+
+
+def _frame_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    """Frames, height and width of an array."""
+    if len(shape) == 2:
+        shape = (1, *shape)
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or min(shape) < 1:
+        raise ControlError(
+            f"{name} has the shape {shape}, needed is (frames, height, width), or (frames, height, width, 3) if drawn"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _open_video(path: Path, control: str, limits: Limits) -> Opened:
+    video = VideoFrames(path, limits=limits)
+    report = LoadReport(control, "video", video.frames, video.fps, video.height, video.width)
+    same = Mapped(video, _unchanged, video.height, video.width, report)
+    return Opened(shown(path), "video", same, _facts_of_comment(video.info.metadata.get("comment", "")))
+
+
+def _unchanged(frames: np.ndarray) -> np.ndarray:
+    return frames
+
+
+def _facts_of_comment(comment: str) -> dict[str, str]:
+    """`depth=disparity; …`: what a video says that its grey levels are."""
+    said = dict(part.split("=", 1) for part in comment.replace(" ", "").split(";") if "=" in part)
+    return {"kind": said["depth"]} if "depth" in said else {}
