@@ -107,10 +107,19 @@ def _ticks_before(frame: int, ratio: Fraction) -> int:
 
 
 def adapt_frames(
-    chunks: Iterable[UInt8[np.ndarray, "f h w 3"]], *, from_fps: Rate, to_fps: Rate, size: Size | None = None
+    chunks: Iterable[UInt8[np.ndarray, "f h w 3"]],
+    *,
+    from_fps: Rate,
+    to_fps: Rate,
+    size: Size | None = None,
+    first: int = 0,
 ) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
-    """The same video at another rate and size, chunk by chunk, without looking ahead; equals converting it whole."""
-    ratio, begin = exact_rate(from_fps) / exact_rate(to_fps), 0
+    """The same video at another rate and size, chunk by chunk, without looking ahead; equals converting it whole.
+
+    Args:
+        first: number of the first frame that is given, where the video is taken up in its midst.
+    """
+    ratio, begin = exact_rate(from_fps) / exact_rate(to_fps), first
     for chunk in chunks:
         end = begin + len(chunk)
         ticks = np.arange(_ticks_before(begin, ratio), _ticks_before(end, ratio), dtype=np.int64)

@@ -1,0 +1,269 @@
+"""ClipEngine: clip after clip of 81 frames, one noise for all of them, each tied to what was before (LongVie 2)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvie import runtime
+from longvie.engine import flow
+from longvie.engine.script import Script, Span
+from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Given, LatentSeam, PixelSeam, Quirks
+from longvie.engine.stream import Chunk, Progress, finite
+from longvie.errors import ConfigError, ControlError, ScriptError
+from longvie.models.models import Card, Models
+from longvie.shapes import LatentShape, VideoShape
+
+QUIRKS = {"": NONE, "longvie-2": LONGVIE_2}
+KEPT = 4  # prompts whose embeddings are held
+OnProgress = Callable[[Progress], None]
+Predict = Callable[[flow.Latents, Float[Tensor, ""]], flow.Latents]
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How clips are sampled and tied together. `ClipConfig.of(card)` is what the weights were made for.
+
+    Attributes:
+        steps, shift, guidance: of the sampler; guidance 1 is one call of the network a step, else two.
+        sampling: "deterministic" follows Euler's steps, "stochastic" puts fresh noise on each step's clean guess.
+        seam: "latent" carries latent frames and the decoder's state over (ours), "pixel" the last frames (LongVie).
+        recent: last latent frames that the next clip sees, beside the very first one; of the latent seam.
+        clip: latent frames that each clip adds.
+        quirks: published oddities that the weights were trained with.
+
+    Raises:
+        ConfigError: a number out of range, or a word that is not one of the choices.
+    """
+
+    steps: int = 4
+    shift: float = 5.0
+    guidance: float = 1.0
+    sampling: Literal["deterministic", "stochastic"] = "deterministic"
+    seam: Literal["latent", "pixel"] = "latent"
+    recent: int = 4
+    clip: int = 20
+    quirks: Quirks = NONE
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("shift", 1e-3), ("guidance", 0), ("recent", 0), ("clip", 1)):
+            value = getattr(self, name)
+            if not least <= value < float("inf"):
+                raise ConfigError(f"{name} is {value}; use {least:g} or more")
+        for name, choices in (("sampling", ("deterministic", "stochastic")), ("seam", ("latent", "pixel"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; use {' or '.join(map(repr, choices))}")
+        if self.recent > self.clip:
+            raise ConfigError(f"recent is {self.recent}, but a clip has {self.clip} latent frames: use at most those")
+
+    @classmethod
+    def of(cls, card: Card, **changes: Any) -> "ClipConfig":
+        """What the weights were made for, with what the caller wants otherwise.
+
+        Raises:
+            ConfigError: an option that there is not, with the nearest that there is.
+        """
+        known = list(cls.__dataclass_fields__)
+        for name in changes:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise ConfigError(f"no option 'engine.{name}'; {hint}")
+        made_for: dict[str, Any] = {
+            "steps": card.steps,
+            "shift": card.shift,
+            "guidance": card.guidance,
+            "clip": (card.frames - 1) // 4,
+            "quirks": QUIRKS[card.quirks],
+            "seam": "pixel" if card.quirks else "latent",
+        }
+        return cls(**(made_for | changes))
+
+
+class ClipEngine:
+    """Makes a script's video, clip by clip, and gives frames while later ones are made.
+
+    Holds models and settings only; what a video remembers is a `ClipState`, so one engine serves many videos.
+    """
+
+    def __init__(self, models: Models, config: ClipConfig | None = None) -> None:
+        self.models = models
+        self.config = config or ClipConfig.of(models.card)
+        if self.config.seam == "pixel":
+            self.seam: LatentSeam | PixelSeam = PixelSeam(models, self.config.quirks)
+        else:
+            self.seam = LatentSeam(models, self.config.recent)
+
+    def spans(self, script: Script) -> list[Span]:
+        """The clips of a script."""
+        strides = self.models.autoencoder.strides
+        return script.spans(strides, clip=self.config.clip, shared=self.config.seam == "pixel")
+
+    def facts(self) -> dict[str, Any]:
+        """Its kind and settings, as JSON."""
+        return {"kind": "clip", **asdict(self.config)}
+
+    def restore(self, path: Path) -> ClipState:
+        """A state that was saved, on the device of these models."""
+        return ClipState.load(path, self.models.autoencoder)
+
+    def run(
+        self, script: Script, state: ClipState | None = None, *, on_progress: OnProgress | None = None
+    ) -> Iterator[Chunk]:
+        """The frames of a script in order, exactly as many as it asks for. The last chunk of a clip has its state.
+
+        Args:
+            state: that of an earlier chunk, to go on after it as if nothing had come between.
+            on_progress: told after each step and each chunk; what it raises stops the run.
+
+        Raises:
+            ScriptError, ControlError: the script asks for what these models cannot do; before anything is computed.
+            LongVieError: a tensor holds NaN or infinity; says in which clip and at which step.
+        """
+        self.check(script)
+        spans = self.spans(script)
+        state = ClipState(script.seed) if state is None else state
+        if state.seed != script.seed:
+            raise ScriptError(f"the state belongs to seed {state.seed}, the script has {script.seed}: use its own")
+        return self._run(script, spans, state, on_progress or _nothing)
+
+    def _run(self, script: Script, spans: list[Span], state: ClipState, tell: OnProgress) -> Iterator[Chunk]:
+        noise, words = self.noise(script), _Words(self.models)
+        for span in spans[state.clip :]:
+            progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
+            given, state = self.seam.given(script, span, state)
+            said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
+            latents = self._sampled(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
+            for chunk in self._shown(latents, script, span, state):
+                state = chunk.state if isinstance(chunk.state, ClipState) else state
+                yield chunk
+                tell(replace(progress, step=self.config.steps, frames=chunk.stop))
+
+    def noise(self, script: Script) -> Float[Tensor, "1 c l h w"]:
+        """The one noise of a video: for a first clip's latent frames, whatever the script's length."""
+        strides, channels = self.models.autoencoder.strides, self.models.autoencoder.latent_channels
+        first = LatentShape(self.config.clip + 1, 0, 0).video(strides).frames
+        shape = VideoShape(first, *script.size).latent(strides)
+        drawn = runtime.noise((1, channels, shape.frames, shape.height, shape.width), runtime.generator(script.seed))
+        return drawn.to(self._place)
+
+    def check(self, script: Script) -> None:
+        """Whether these models can do what the script asks; costs nothing.
+
+        Raises:
+            ScriptError, ControlError: see `run`.
+        """
+        card, transformer = self.models.card, self.models.transformer
+        for direction in script.controls:
+            if direction.control.name not in card.controls:
+                known = ", ".join(card.controls) or "none"
+                raise ControlError(
+                    f"{card.name} was not trained on {direction.control.name!r}; it knows {known}",
+                    code="control_untrained",
+                )
+        if script.beats is not None and transformer.beat_embedding is None:
+            raise ControlError(f"{card.name} does not hear beats: leave the audio out", code="control_untrained")
+        self.seam.check(script)
+        groups = [group for span in self.spans(script) for group in span.groups(self.models.autoencoder.strides)]
+        for group in groups:
+            inside = [key.frame for key in script.keyframes if key.frame in group]
+            if len(inside) > 1 or (inside and 0 in group and script.picture is not None):
+                raise ScriptError(f"two pictures are given for frames {group.start} to {group.stop - 1}: keep one")
+
+    @property
+    def _place(self) -> torch.device:
+        return self.models.transformer.patch_embedding.weight.device
+
+    @torch.no_grad()
+    def _sampled(
+        self,
+        noise: flow.Latents,
+        said: list[Float[Tensor, "1 n d"]],
+        given: Given,
+        seed: int,
+        progress: Progress,
+        tell: OnProgress,
+    ) -> flow.Latents:
+        """Clean latents of one clip."""
+        transformer, config = self.models.transformer, self.config
+        arguments, own = given.arguments(self._place), transformer.patch_embedding.weight.dtype
+        x0 = self.models.card.predicts == "x0"
+        steps = count(1)
+
+        def predict(x: flow.Latents, t: Float[Tensor, ""]) -> flow.Latents:
+            told = (flow.rounded(t) if config.quirks.rounded_times else t).to(self._place).expand(1)
+            outs = [transformer(x.to(own), told, words, **arguments) for words in said]
+            out = outs[0] if len(outs) == 1 else flow.guided(outs[0], outs[1], config.guidance)
+            now = replace(progress, step=next(steps))
+            finite(out, "predicted latents", f"clip {progress.part}, step {now.step} of {config.steps}")
+            tell(now)
+            return out.to(x.dtype)
+
+        def velocity(x: flow.Latents, t: Float[Tensor, ""]) -> flow.Latents:
+            return flow.velocity_from_x0(predict(x, t), x, t) if x0 else predict(x, t)
+
+        def clean(x: flow.Latents, t: Float[Tensor, ""]) -> flow.Latents:
+            return predict(x, t) if x0 else flow.x0_from_velocity(predict(x, t), x, t)
+
+        start = noise.to(own) if config.quirks.rough_latents else noise
+        levels = flow.times(config.steps, config.shift)
+        if config.sampling == "deterministic":
+            return flow.euler(velocity, start, levels)
+        return renoised(clean, start, levels, _fresh(seed, progress.part))
+
+    def _shown(self, latents: flow.Latents, script: Script, span: Span, state: ClipState) -> Iterator[Chunk]:
+        """Frames of one clip as they are decoded, without those past the end of the script."""
+        at = span.new
+        for frames, after in self.seam.frames(latents, span, state):
+            finite(frames, "decoded frames", f"clip {span.clip}, from frame {at} on")
+            wanted = frames[:, : script.frames - at]
+            yield Chunk(at, script.fps, wanted, after, self.seam.rounding)
+            at += frames.shape[1]
+
+
+def renoised(
+    clean: Predict, x: flow.Latents, times: Float[Tensor, " points"], fresh: Callable[[flow.Latents, int], flow.Latents]
+) -> flow.Latents:
+    """Guess the clean latents, put fresh noise of the next level on them, and so on (consistency sampling, arXiv
+    2303.01469, algorithm 1).
+    """
+    for step, (now, then) in enumerate(pairwise(times)):
+        guess = clean(x, now)
+        x = guess if then == 0 else flow.noised(guess, fresh(guess, step), then.to(guess))
+    return x
+
+
+def _fresh(seed: int, clip: int) -> Callable[[flow.Latents, int], flow.Latents]:
+    """Noise that depends on seed, clip and step alone, so that a run can be taken up anywhere."""
+
+    def draw(like: flow.Latents, step: int) -> flow.Latents:
+        mixed = int(np.random.SeedSequence([seed, clip, step]).generate_state(1, np.uint64)[0]) % runtime.SEEDS
+        return runtime.noise(tuple(like.shape), runtime.generator(mixed)).to(like)
+
+    return draw
+
+
+class _Words:
+    """Embeddings of what is said, each prompt read once while it lasts."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._read: dict[str, Float[Tensor, "1 n d"]] = {}
+
+    def __call__(self, prompt: str) -> Float[Tensor, "1 n d"]:
+        if prompt not in self._read:
+            if len(self._read) > KEPT:
+                self._read.clear()
+            self._read[prompt] = self._models.words.encode([prompt])
+        return self._read[prompt]
+
+
+def _nothing(progress: Progress) -> None:
+    """For those who do not want to know."""

@@ -1,0 +1,385 @@
+"""What passes from one clip to the next, two ways: latent frames and states (ours), or pictures (LongVie 2)."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from longvie.controls.control import Carried, encode_span, rendered_spans
+from longvie.engine import conditioning, flow
+from longvie.engine.script import Direction, Script, Span, beats_of
+from longvie.engine.stream import decoded
+from longvie.errors import InputError, ScriptError
+from longvie.media import replace_atomically, to_bytes, to_unit
+from longvie.models.autoencoder import Autoencoder, AutoencoderState
+from longvie.models.models import Models
+from longvie.models.transformer import ControlInput
+
+FORMAT = 1  # of a saved state
+TAIL = 8  # frames that LongVie 2 hands to the next clip
+SEEN = 5  # of them, those that fill whole latent frames (1 + 4)
+AT_ONCE = 16  # frames of a control that are drawn and encoded in one call
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """Oddities of a published method which its weights have learnt (reference §3, §8).
+
+    Attributes:
+        truncated: frames become 8 bits by truncation, and the next clip starts from those.
+        oldest_history: of the last 8 frames the oldest 5 are read, not the newest.
+        blended: a later clip's first latent frame starts at 2/27 of the last history latent.
+        rounded_times: the network is told noise levels in bfloat16; the steps keep the exact ones.
+        rough_latents: latents stay in the network's own number type between steps.
+    """
+
+    truncated: bool = False
+    oldest_history: bool = False
+    blended: bool = False
+    rounded_times: bool = False
+    rough_latents: bool = False
+
+
+NONE = Quirks()
+LONGVIE_2 = Quirks(truncated=True, oldest_history=True, blended=True, rounded_times=True, rough_latents=True)
+
+
+@dataclass(frozen=True)
+class ClipState:
+    """All that is needed to make clip number `clip` of a video as if the clips before had just been made.
+
+    Attributes:
+        anchor, recent: the first latent frame of the video, and the last ones (latent seam).
+        decoder: of the video (latent seam).
+        controls: what the encoder remembers of each control that is on, by its name (latent seam).
+        tail: the last frames (pixel seam).
+    """
+
+    seed: int
+    clip: int = 0
+    anchor: Float[Tensor, "1 c 1 h w"] | None = None
+    recent: Float[Tensor, "1 c l h w"] | None = None
+    decoder: AutoencoderState | None = None
+    controls: Mapping[str, AutoencoderState] = field(default_factory=dict)
+    tail: Float[Tensor, "3 f H W"] | None = None
+
+    def forked(self, seed: int) -> "ClipState":
+        """The same past for a video that goes on under another seed."""
+        return replace(self, seed=seed)
+
+    def save(self, path: Path) -> None:
+        """Write it to a safetensors file, whole or not at all.
+
+        Raises:
+            ResourceError: no room, or the folder cannot be written.
+        """
+        named = {name: getattr(self, name) for name in ("anchor", "recent", "tail")}
+        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
+        states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
+        for prefix, state in states.items():
+            if state is not None:
+                tensors |= {f"{prefix}/{name}": tensor for name, tensor in state.tensors().items()}
+        facts = {"format": FORMAT, "seed": self.seed, "clip": self.clip, "controls": list(self.controls)}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        with replace_atomically(path, needed=sum(tensor.nbytes for tensor in tensors.values())) as part:
+            save_file(tensors, part, metadata={"longvie": json.dumps(facts)})
+
+    @classmethod
+    def load(cls, path: Path, autoencoder: Autoencoder[Any]) -> "ClipState":
+        """The state that `save` wrote, on the autoencoder's device.
+
+        Raises:
+            InputError: not a state, or one of a newer version.
+        """
+        try:
+            with safe_open(path, "pt", device=str(autoencoder.device)) as file:
+                facts = json.loads((file.metadata() or {})["longvie"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            if facts["format"] != FORMAT:
+                raise InputError(f"{path.name} was written by another version ({facts['format']}): use that one")
+            names = [str(name) for name in facts["controls"]]
+            seed, clip = int(facts["seed"]), int(facts["clip"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as reason:
+            raise InputError(f"{path.name} is not the state of a video: {reason}", code="state_invalid") from reason
+        decoder = _part(tensors, "decoder/")
+        controls = {name: autoencoder.restore(_part(tensors, f"control.{at}/")) for at, name in enumerate(names)}
+        plain = {name: tensors.get(name) for name in ("anchor", "recent", "tail")}
+        return cls(seed, clip, decoder=autoencoder.restore(decoder) if decoder else None, controls=controls, **plain)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the transformer is told beside the noisy latents, the noise level and the words; its own argument names."""
+
+    condition: Float[Tensor, "1 given l h w"] | None = None
+    pictures: Float[Tensor, "1 n e"] | None = None
+    history: Float[Tensor, "1 channels k h w"] | None = None
+    history_times: Float[Tensor, "1 k"] | None = None
+    controls: tuple[ControlInput, ...] = ()
+    beats: Float[Tensor, "1 l 4"] | None = None
+
+    def arguments(self, place: torch.device) -> dict[str, Any]:
+        """For the transformer's call."""
+        named = {name: getattr(self, name) for name in ("condition", "pictures", "history", "history_times", "beats")}
+        controls = [replace(c, latents=c.latents.to(place), strength=c.strength.to(place)) for c in self.controls]
+        return {name: None if it is None else it.to(place) for name, it in named.items()} | {"controls": controls}
+
+
+class _Seam:
+    """What both ways share: how a picture and a control are read."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self.strides = models.autoencoder.strides
+
+    @torch.no_grad()
+    def encode(
+        self, video: Float[Tensor, "b 3 f H W"], state: Any = None
+    ) -> tuple[Float[Tensor, "b c l h w"], AutoencoderState]:
+        """The autoencoder's own, with its number type and device seen to."""
+        autoencoder = self.models.autoencoder
+        return autoencoder.encode(video.to(autoencoder.device, autoencoder.dtype), state)
+
+    def latents(self, video: Float[Tensor, "b 3 f H W"]) -> Float[Tensor, "b c l h w"]:
+        """Of a video that begins and ends here."""
+        return self.encode(video)[0]
+
+    def on(self, script: Script, span: Span) -> Iterator[tuple[Direction, Float[Tensor, "1 l"]]]:
+        """The controls that count in a span, with their strength at each latent frame."""
+        groups = span.groups(self.strides)
+        for direction in script.controls:
+            strength = torch.tensor([[direction.share(group) for group in groups]])
+            if strength.any():
+                yield direction, strength
+
+    def drawn(self, direction: Direction, start: int, stop: int) -> Iterator[Float[Tensor, "3 f H W"]]:
+        """A control's pictures, a few at a time; past the end of its signal the last one is held."""
+        ends = min(stop, direction.signal.frames)
+        picture = None
+        if start < ends:
+            for picture in rendered_spans(
+                direction.control, direction.signal, direction.scale, start=start, stop=ends, step=AT_ONCE
+            ):
+                yield picture
+        else:
+            last = direction.signal.read(ends - 1, ends)
+            picture = direction.control.render(last, direction.scale)
+        if ends < stop and picture is not None:
+            yield picture[:, -1:].expand(-1, stop - max(start, ends), -1, -1)
+
+    def kind(self, direction: Direction) -> int | None:
+        """Which of the model's learned kinds a dense control is."""
+        kinds = self.models.card.dense_kinds
+        return kinds.index(direction.control.name) if direction.control.branch == "dense" and kinds else None
+
+    def beats(self, script: Script, span: Span) -> Float[Tensor, "1 l 4"] | None:
+        return beats_of(script, span, self.strides)
+
+
+class LatentSeam(_Seam):
+    """Ours: the next clip sees the first latent frame of the video and the last few, clean, as tokens before its own;
+    the decoder and the controls' encoders go on. Nothing is decoded and encoded again, so nothing wears off.
+    """
+
+    rounding: Literal["nearest", "truncate"] = "nearest"
+
+    def __init__(self, models: Models, recent: int) -> None:
+        super().__init__(models)
+        self.recent = recent
+
+    def check(self, script: Script) -> None:
+        """Whether pictures can be given.
+
+        Raises:
+            ScriptError: the model has no channels for them.
+        """
+        config = self.models.transformer.config
+        if config["in_channels"] == config["out_channels"] and (script.picture is not None or script.keyframes):
+            raise ScriptError(f"{self.models.card.name} takes no pictures: leave the first picture and keyframes out")
+
+    def start(
+        self,
+        noise: Float[Tensor, "1 c l h w"],
+        span: Span,
+        given: Given,  # noqa: ARG002 - as the other seam's
+    ) -> Float[Tensor, "1 c k h w"]:
+        """The shared noise; a clip without a lone first frame takes that which stands at the same moments of it."""
+        first = 0 if span.lone else 1
+        return noise[:, :, first : first + len(span.groups(self.strides))]
+
+    def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
+        """What the transformer is told in this span, and the state with the controls' encoders moved on."""
+        inputs, states = [], {}
+        for direction, strength in self.on(script, span):
+            latents, states[direction.name] = self._encoded(direction, span, state)
+            channels = conditioning.widened(latents, self.models.transformer.config["in_channels"])
+            inputs.append(ControlInput(direction.control.branch, channels, strength, self.kind(direction)))
+        history = self._history(state)
+        times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
+        given = Given(
+            condition=self._condition(script, span),
+            history=history,
+            history_times=times,
+            controls=tuple(inputs),
+            beats=self.beats(script, span),
+        )
+        return given, replace(state, controls=states)
+
+    def frames(
+        self, latents: Float[Tensor, "1 c l h w"], span: Span, state: ClipState
+    ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
+        """New frames as they are decoded; with the last ones, the state for the next clip."""
+        shown = span.start
+        for frames, decoder in decoded(latents, self.models.autoencoder, state.decoder):
+            shown += frames.shape[1]
+            yield frames, self._after(latents, state, decoder) if shown == span.stop else None
+
+    def _after(self, latents: Tensor, state: ClipState, decoder: AutoencoderState) -> ClipState:
+        anchor = latents[:, :, :1].clone() if state.anchor is None else state.anchor
+        recent = latents[:, :, latents.shape[2] - min(self.recent, latents.shape[2]) :].clone()
+        return replace(state, clip=state.clip + 1, anchor=anchor, recent=recent, decoder=decoder)
+
+    def _history(self, state: ClipState) -> Float[Tensor, "1 channels k h w"] | None:
+        if state.anchor is None or state.recent is None:
+            return None
+        config = self.models.transformer.config
+        latents = torch.cat((state.anchor, state.recent), dim=2)
+        return latents if config["in_channels"] == latents.shape[1] else conditioning.history_tokens(latents)
+
+    def _condition(self, script: Script, span: Span) -> Float[Tensor, "1 given l h w"] | None:
+        """First picture and keyframes, each encoded alone, at the latent frames that hold them."""
+        config = self.models.transformer.config
+        if config["in_channels"] == config["out_channels"]:
+            return None
+        wanted = [
+            (key.frame, key.picture(script.size), key.strength)
+            for key in script.keyframes
+            if key.frame in range(span.start, span.stop)
+        ]
+        if script.picture is not None and span.start == 0:
+            wanted.append((0, script.picture, 1.0))
+        groups = span.groups(self.strides)
+        height, width = (side // self.strides.space for side in script.size)
+        latents = torch.zeros(1, config["out_channels"], len(groups), height, width)
+        known = torch.zeros(1, len(groups))
+        for frame, picture, strength in wanted:
+            at = next(number for number, group in enumerate(groups) if frame in group)
+            latents[:, :, at] = self.latents(picture[None])[:, :, 0].to(latents)
+            known[0, at] = strength
+        return conditioning.given(latents, known)
+
+    def _encoded(
+        self, direction: Direction, span: Span, state: ClipState
+    ) -> tuple[Float[Tensor, "1 c l h w"], AutoencoderState]:
+        """A control's latents in a span, encoded as one stream with the spans before; one that is only now switched on
+        begins with the frame before the span, so that its latent frames stand for the same frames as the video's.
+        """
+        carried = Carried(state.controls.get(direction.name), direction.name in state.controls)
+        if not carried.begun and not span.lone:
+            (before,) = self.drawn(direction, span.start - 1, span.start)
+            _, carried = encode_span(before, self.encode, carried, stride=self.strides.time)
+        found = []
+        for pictures in self.drawn(direction, span.start, span.stop):
+            latents, carried = encode_span(pictures, self.encode, carried, stride=self.strides.time)
+            found += [] if latents is None else [latents]
+        return torch.cat(found, dim=2), carried.state
+
+
+class PixelSeam(_Seam):
+    """LongVie 2: the last frame is the next clip's first picture, and its last 8 frames, encoded again, stand before it
+    as history. Clips share that one frame; controls are encoded clip by clip.
+    """
+
+    def __init__(self, models: Models, quirks: Quirks) -> None:
+        super().__init__(models)
+        self.quirks = quirks
+        self.rounding: Literal["nearest", "truncate"] = "truncate" if quirks.truncated else "nearest"
+
+    def check(self, script: Script) -> None:
+        """Whether the script begins with a picture.
+
+        Raises:
+            ScriptError: it does not.
+        """
+        if script.picture is None:
+            raise ScriptError(f"{self.models.card.name} begins with a picture: give the first one")
+
+    def start(self, noise: Float[Tensor, "1 c l h w"], span: Span, given: Given) -> Float[Tensor, "1 c k h w"]:
+        """The shared noise, whose first latent frame is blended with the last history latent."""
+        noise = noise[:, :, : len(span.groups(self.strides))]
+        if given.history is None or not self.quirks.blended:
+            return noise
+        return flow.seam_start(noise, given.history[:, -noise.shape[1] :, -1].to(noise))
+
+    def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
+        """What the transformer is told in this span; the state stays."""
+        picture, history = script.picture, None
+        if state.tail is not None:
+            picture = state.tail[:, -1:]
+            seen = state.tail[:, :SEEN] if self.quirks.oldest_history else state.tail[:, -SEEN:]
+            history = conditioning.history_tokens_longvie(self.latents(seen[None]))
+        if picture is None:
+            raise ScriptError(f"{self.models.card.name} begins with a picture: give the first one")
+        given = Given(
+            condition=self._condition(script, span, picture),
+            pictures=self._tokens(picture),
+            history=history,
+            controls=tuple(self._input(direction, strength, span) for direction, strength in self.on(script, span)),
+            beats=self.beats(script, span),
+        )
+        return given, state
+
+    def frames(
+        self, latents: Float[Tensor, "1 c l h w"], span: Span, state: ClipState
+    ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
+        """New frames as they are decoded, without the one that the clip before has shown; at last, the state."""
+        shown, tail = span.start, None
+        for frames, _ in decoded(latents, self.models.autoencoder, None):
+            first, shown = shown, shown + frames.shape[1]
+            tail = (frames if tail is None else torch.cat((tail, frames), dim=1))[:, -TAIL:]
+            after = self._after(tail, state) if shown == span.stop else None
+            new = frames[:, max(0, span.new - first) :]
+            if new.shape[1]:
+                yield new, after
+
+    def _after(self, tail: Tensor, state: ClipState) -> ClipState:
+        if self.quirks.truncated:
+            tail = to_unit(to_bytes(tail, rounding="truncate")).to(tail.device)
+        return replace(state, clip=state.clip + 1, tail=tail.clone())
+
+    def _condition(
+        self, script: Script, span: Span, picture: Float[Tensor, "3 1 H W"]
+    ) -> Float[Tensor, "1 given l h w"]:
+        """The first picture, and keyframes held for as long as their latent frame lasts, in a video else grey."""
+        groups = span.groups(self.strides)
+        video = conditioning.still(picture[None, :, 0], span.stop - span.start)
+        known = conditioning.first_known(len(groups))
+        for key in script.keyframes:
+            if key.frame in range(span.new, span.stop):
+                at = next(number for number, group in enumerate(groups) if key.frame in group)
+                held = slice(groups[at].start - span.start, groups[at].stop - span.start)
+                video[:, :, held] = key.picture(script.size)[None].to(video)
+                known[0, at] = key.strength
+        return conditioning.given(self.latents(video), known)
+
+    @torch.no_grad()
+    def _tokens(self, picture: Float[Tensor, "3 1 H W"]) -> Float[Tensor, "1 n e"] | None:
+        if self.models.pictures is None:
+            return None
+        return self.models.pictures.encode(picture[None, :, 0])
+
+    def _input(self, direction: Direction, strength: Float[Tensor, "1 l"], span: Span) -> ControlInput:
+        video = torch.cat(list(self.drawn(direction, span.start, span.stop)), dim=1)
+        channels = conditioning.control_channels(self.latents, video[None])
+        return ControlInput(direction.control.branch, channels, strength, self.kind(direction))
