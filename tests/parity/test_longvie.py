@@ -121,7 +121,7 @@ def transformer(fixture: Fixture) -> VideoTransformer:
 
 def level(fixture: Fixture) -> Tensor:
     """Timesteps of a recording, 0 to 1000, as our levels; in float64, so that they come back as they were."""
-    return fixture.inputs["timestep"].double() / 1000
+    return fixture.inputs["timestep"].double().expand(len(fixture.inputs["latents"])) / 1000
 
 
 def controls(fixture: Fixture, gain: float | Tensor = 1.0) -> tuple[ControlInput, ...]:
@@ -168,7 +168,12 @@ def check_dual_control(fixture: Fixture) -> None:
     if "dense_tokens_in" in fixture.outputs:
         near(fixture, "dense_tokens_in", seen[0], relative=1e-5)
     if "noise_pred_dense_scaled" in fixture.outputs:
-        near(fixture, "noise_pred_dense_scaled", predict(gain=inputs["dense_scale"]), relative=1e-5)
+        near(
+            fixture,
+            "noise_pred_dense_scaled",
+            predict(gain=inputs["dense_scale"].expand(len(inputs["latents"]))),
+            relative=1e-5,
+        )
     if "noise_pred_zero_combine" in fixture.outputs:
         for join in model.controls.joins:
             nn.init.zeros_(join.weight)
@@ -256,7 +261,7 @@ def check_flow(fixture: Fixture) -> None:
         if f"timesteps_bf16_{steps}" in outputs:
             exactly(fixture, f"timesteps_bf16_{steps}", flow.rounded(table) * 1000)
 
-    table = flow.times(config["steps"][0], shift)
+    table = flow.times(max(config["steps"]), shift)
     sample, v, noise = inputs["sample"], inputs["model_output"], inputs["noise"]
     near(fixture, "step", flow.euler(lambda _x, _t: v, sample, table[at : at + 2]), relative=1e-6)
     near(fixture, "step_last", flow.euler(lambda _x, _t: v, sample, table[-2:]), relative=1e-6)

@@ -24,13 +24,13 @@ def shifted(levels: Float[Tensor, " n"], shift: float) -> Float[Tensor, " n"]:
 
 
 def times(steps: int, shift: float = 5.0) -> Float[Tensor, " points"]:
-    """steps + 1 levels from 1 down to 0 (Wan 2.1's Euler table with its end)."""
-    return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).float()
+    """steps + 1 levels from 1 down to 0 (Wan 2.1's Euler table with its end); in float32, to the bit as published."""
+    return shifted(torch.linspace(1, 0, steps + 1), shift)
 
 
 def rounded(t: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """The level as LongVie's network sees it: 1000·t in bfloat16 (937.5 → 936). The step keeps the exact level."""
-    return (t.double() * 1000).bfloat16().double() / 1000
+    return (t * 1000).bfloat16().double() / 1000
 
 
 def euler(
@@ -80,10 +80,13 @@ def training_times(shift: float = 5.0, rows: int = TABLE_ROWS) -> Float[Tensor, 
 
 
 def training_weights(levels: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-    """Loss weight of each row of a training table: a bell over t = 1/2, lowered to 0 at its least, 1 on average."""
-    bell = torch.exp(-2 * (levels.double() - 0.5).square())
+    """Loss weight of each row of a training table: a bell over t = 1/2, lowered to 0 at its least, 1 on average.
+
+    Counted from 0 to 1000 and in the table's own type: the small weights then have the published digits.
+    """
+    bell = torch.exp(-2 * ((levels * 1000 - 500) / 1000) ** 2)
     bell = bell - bell.min()
-    return (bell * (len(levels) / bell.sum())).to(levels.dtype)
+    return bell * (len(levels) / bell.sum())
 
 
 def nearest_row(t: Float[Tensor, " n"], table: Float[Tensor, " rows"]) -> Int[Tensor, " n"]:
