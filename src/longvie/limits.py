@@ -65,8 +65,9 @@ class Limits:
         """
         ceiling = getattr(self, name)
         if not came <= ceiling:
+            number = f"{came:,}" if isinstance(came, int) else f"{came:,.4g}"
             raise LimitError(
-                f"{what}: {came:,} {UNITS[name]}, at most {ceiling:,} are accepted; make it smaller or raise '{name}'"
+                f"{what}: {number} {UNITS[name]}, at most {ceiling:,} are accepted; make it smaller or raise '{name}'"
             )
 
 

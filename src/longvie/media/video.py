@@ -28,12 +28,12 @@ from jaxtyping import Int64, UInt8
 from longvie.errors import MediaError
 from longvie.limits import LOCAL, Limits
 from longvie.media.convert import Rate, Size, resample_indices, resize_frames
-from longvie.media.files import open_regular, shown
+from longvie.media.files import file_size, open_regular, shown
 
 DECODERS = "h264,hevc,libdav1d,av1,vp9,vp8,mpeg4,mjpeg,prores,ffv1"
 _MOV_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"}
 _PICTURE_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"avis"}
-_EBML = b"\x1a\x45\xdf\xa3"
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 # The same numbers on every processor, and chroma that is not halved once more on the way to RGB.
 TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -134,12 +134,12 @@ class VideoFrames:
             self._timeline = _read_timeline(self._container, self._stream, self._name, limits)
             self._restart()
             self.info = self._measure()
+            self.values: Literal["rgb"] = "rgb"
+            self.height, self.width = size or (self.info.height, self.info.width)
+            self.fps: float | None = self.info.fps if fps is None else float(fps)
+            self._shown = None if fps is None else self._frames_at(fps)
+            self.frames = self.info.frames if self._shown is None else len(self._shown)
             self._opened = opened.pop_all()
-        self.values: Literal["rgb"] = "rgb"
-        self.height, self.width = size or (self.info.height, self.info.width)
-        self.fps: float | None = self.info.fps if fps is None else float(fps)
-        self._shown = None if fps is None else self._frames_at(fps)
-        self.frames = self.info.frames if self._shown is None else len(self._shown)
 
     def __enter__(self) -> "VideoFrames":
         return self
@@ -260,26 +260,22 @@ class VideoFrames:
 
     def _measure(self) -> VideoInfo:
         """Decode the first frame: a file of which nothing can be decoded is not a video."""
-        declared = (self._stream.height, self._stream.width)
         first = self._find(0)
-        if self._stored != declared:
-            raise MediaError(
-                f"{self._name} declares {declared[0]}×{declared[1]} pixels, its first frame has "
-                f"{first.height}×{first.width}"
-            )
         if first.rotation % 90:
             raise MediaError(f"{self._name} is turned by {first.rotation} degrees; only quarter turns are read")
         self._turns = first.rotation // 90
         height, width = (first.width, first.height) if self._turns % 2 else (first.height, first.width)
         steps = np.diff(self._timeline.times)
         rate = self._rate()
+        duration_s = float(self._seconds()[-1] + 1 / rate)
+        self._limits.check("seconds", duration_s, self._name)
         self._restart()
         return VideoInfo(
             frames=len(self._timeline.times),
             height=height,
             width=width,
             fps=float(rate),
-            duration_s=float(self._seconds()[-1] + 1 / rate),
+            duration_s=duration_s,
             rotation=first.rotation,
             codec=self._stream.codec_context.name,
             # A container's clock may be coarser than a frame's length (Matroska counts milliseconds).
@@ -336,7 +332,7 @@ def open_container(file: BinaryIO, name: str, limits: Limits) -> tuple[InputCont
         container.close()
         raise MediaError(f"{name} holds no video; give a file with pictures in it")
     stream = videos[0]
-    if stream.codec_context.name not in DECODERS.split(","):
+    if stream.codec_context is None or stream.codec_context.name not in DECODERS.split(","):
         raise MediaError(f"{name} is coded in a way that is not read here; convert it to H.264")
     limits.check("video_pixels", stream.height * stream.width, name)
     limits.check("frames", stream.frames, name)
@@ -348,15 +344,36 @@ def open_container(file: BinaryIO, name: str, limits: Limits) -> tuple[InputCont
 
 
 def _format(file: BinaryIO, name: str) -> str:
-    head = file.read(16)
+    head = file.read(512)
     file.seek(0)
     if head[:4] == _EBML:
+        promised, there = _segment_end(head), file_size(file)
+        if promised is None or promised > there:
+            raise MediaError(f"{name} promises {promised or 'more'} bytes, {there} are there; it is cut short")
         return "matroska"
     if head[4:8] in _MOV_BOXES and head[8:12] not in _PICTURE_BRANDS:
         return "mov"
     if not head:
         raise MediaError(f"{name} is empty; give an MP4, MOV, MKV or WebM video")
     raise MediaError(f"{name} is not an MP4, MOV, MKV or WebM video, whatever its name says")
+
+
+def _segment_end(head: bytes) -> int | None:
+    """Where a Matroska file says that it ends; 0 when it does not say, None when it cannot be told (RFC 8794, 4)."""
+    end = 0
+    for element in (_EBML, _SEGMENT):
+        at = end + 4
+        if head[end:at] != element:
+            return 0
+        if at + 8 > len(head) or head[at] == 0:
+            return None
+        length = 9 - head[at].bit_length()  # leading zero bits count the bytes that follow
+        every_bit = (1 << 7 * length) - 1
+        size = int.from_bytes(head[at : at + length], "big") & every_bit
+        if size == every_bit:  # still being written
+            return 0
+        end = at + length + size
+    return end
 
 
 def _read_timeline(container: InputContainer, stream: VideoStream, name: str, limits: Limits) -> _Timeline:
@@ -379,7 +396,7 @@ def _read_timeline(container: InputContainer, stream: VideoStream, name: str, li
         raise MediaError(f"{name} promises {promised} frames, {found} are there; it is cut short, write it again")
     if not times or (stream.codec_context.name != "mjpeg" and not keys and None not in times):
         raise MediaError(f"{name} holds no frame that can be decoded; at least 1 is needed")
-    return _order(times, keys, stream, name, limits)
+    return _order(times, keys)
 
 
 def _unseen(packet: av.Packet, stream: VideoStream) -> bool:
@@ -387,12 +404,10 @@ def _unseen(packet: av.Packet, stream: VideoStream) -> bool:
     return stream.codec_context.name == "vp8" and not bytes(packet)[0] >> 4 & 1
 
 
-def _order(times: list[int | None], keys: list[int], stream: VideoStream, name: str, limits: Limits) -> _Timeline:
+def _order(times: list[int | None], keys: list[int]) -> _Timeline:
     known = [time for time in times if time is not None]
     if len(known) < len(times) or len(set(known)) < len(known) or not keys:
         return _Timeline(np.arange(len(times)), np.zeros(1, np.int64), timed=False)
     first = min(keys)  # what is shown before the first key frame has nothing to be decoded from
     shown_at = np.sort(np.array([time for time in known if time >= first], np.int64))
-    if stream.time_base is not None:
-        limits.check("seconds", float((shown_at[-1] - shown_at[0]) * stream.time_base), name)
     return _Timeline(shown_at, np.sort(np.array(keys, np.int64)), timed=True)
