@@ -88,7 +88,7 @@ class Output:
     """
 
     size: Size | None = None
-    fps: float | None = None
+    fps: int | float | None = None
     crf: int = 18
 
 
@@ -101,7 +101,7 @@ class Summary:
     parts: int
     frames: int
     wanted: int
-    fps: float
+    fps: int | float
     model: str
     seed: int
     prompt: str

@@ -44,8 +44,8 @@ class ClipConfig:
     """
 
     steps: int = 4
-    shift: float = 5.0
-    guidance: float = 1.0
+    shift: int | float = 5.0
+    guidance: int | float = 1.0
     sampling: Literal["deterministic", "stochastic"] = "deterministic"
     seam: Literal["latent", "pixel"] = "latent"
     recent: int = 4
@@ -140,7 +140,7 @@ class ClipEngine:
             progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
             given, state = self.seam.given(script, span, state)
             said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
-            latents = self._sampled(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
+            latents = self.sample(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
             for chunk in self._shown(latents, script, span, state):
                 state = chunk.state if isinstance(chunk.state, ClipState) else state
                 yield chunk
@@ -182,7 +182,7 @@ class ClipEngine:
         return self.models.transformer.patch_embedding.weight.device
 
     @torch.no_grad()
-    def _sampled(
+    def sample(
         self,
         noise: flow.Latents,
         said: list[Float[Tensor, "1 n d"]],

@@ -1,6 +1,7 @@
 """What is asked, by frame: words, pictures, controls, beats; and how it is cut into clips."""
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from math import isfinite
@@ -20,6 +21,7 @@ from longvie.shapes import Strides, fit_frames
 
 CLIP = 20  # latent frames that a clip adds; the first clip brings one more, a single frame
 STRONGEST = 2.0  # twice as trained
+NOTICED = 4  # frames by which words must be late or early before anything is said of it
 AT_ONCE = 32  # frames of a signal that are hashed at a time
 
 
@@ -31,7 +33,7 @@ class Keyframe(Protocol):
     def frame(self) -> int: ...
 
     @property
-    def strength(self) -> float:
+    def strength(self) -> int | float:
         """0 to 1: how surely."""
         ...
 
@@ -46,7 +48,7 @@ class Still:
 
     frame: int
     pixels: Float[Tensor, "3 1 h w"]
-    strength: float = 1.0
+    strength: int | float = 1.0
 
     def picture(self, size: Size) -> Float[Tensor, "3 1 h w"]:
         """The picture, if it has this size.
@@ -71,7 +73,7 @@ class Direction:
     control: Control
     signal: Signal
     scale: Scale
-    strength: float = 1.0
+    strength: int | float = 1.0
     start: int = 0
     stop: int | None = None
     source: str | None = None
@@ -81,7 +83,7 @@ class Direction:
         """With the scale found here, once, on all of the signal: a scale per clip would make every seam flicker."""
         return cls(name or control.name, control, signal, control.fit(signal), **how)
 
-    def share(self, frames: range) -> float:
+    def share(self, frames: range) -> int | float:
         """Strength over some frames: full within start and stop, in proportion where they lie across."""
         inside = range(max(frames.start, self.start), min(frames.stop, self.ends(frames.stop)))
         return self.strength * len(inside) / len(frames)
@@ -154,7 +156,7 @@ class Script:
 
     frames: int
     size: Size
-    fps: float
+    fps: int | float
     prompts: Timeline
     seed: int = 0
     negative: str = ""
@@ -230,28 +232,33 @@ class Script:
             new = length * number + int(number > 0)
             stop = min(length * (number + 1) + 1, end)
             start = new - int(shared and number > 0)
-            spans.append(Span(number, start, stop, shared or number == 0, self.said(new, stop)))
+            spans.append(
+                Span(number, start, stop, shared or number == 0, self.prompts.lines[self.line(new, stop)].prompt)
+            )
         return spans
 
-    def said(self, start: int, stop: int) -> str:
-        """The words that hold for most of some frames; of two that hold equally long, the earlier."""
-        heard = Counter(self.prompts.at(frame / self.fps) for frame in range(start, min(stop, self.frames)))
-        return heard.most_common(1)[0][0]
+    def line(self, start: int, stop: int) -> int:
+        """Which line of the prompts holds for most of some frames; of two that hold equally long, the earlier."""
+        begins = [line.time for line in self.prompts.lines]
+        seconds = (frame / self.fps for frame in range(start, min(stop, self.frames)))
+        return Counter(bisect_right(begins, second) - 1 for second in seconds).most_common(1)[0][0]
 
     def warnings(self, spans: list[Span]) -> list[str]:
-        """Sentences for the user: words that a clip cannot change in its midst are heard earlier or later, or never."""
+        """Sentences for the user: a clip has one prompt, so words that change in its midst are heard earlier, later,
+        or never.
+        """
         found = list(self.prompts.warnings)
-        heard = [span.prompt for span in spans]
-        for line in self.prompts.lines[1:]:
-            at = next((s for s in spans if s.prompt == line.prompt and s.stop > line.time * self.fps), None)
-            if line.prompt not in heard or at is None:
+        heard = [self.line(span.new, span.stop) for span in spans]
+        for number, line in enumerate(self.prompts.lines):
+            if number not in heard:
                 found.append(
                     f"the words from {line.time:g} s on hold for less than half of every clip: they go unheard"
                 )
-            elif at.new != round(line.time * self.fps):
-                found.append(
-                    f"the words from {line.time:g} s on are heard from {at.new / self.fps:g} s: a clip has one prompt"
-                )
+                continue
+            span = spans[heard.index(number)]
+            if abs(span.new - line.time * self.fps) >= NOTICED:
+                at = span.new / self.fps
+                found.append(f"the words from {line.time:g} s on are heard from {at:g} s: a clip has one prompt")
         return found
 
     def facts(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Chunk:
     """
 
     start: int
-    fps: float
+    fps: int | float
     frames: Float[Tensor, "3 f h w"]
     state: EngineState | None = None
     rounding: Literal["nearest", "truncate"] = "nearest"
