@@ -222,17 +222,17 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             ShapeError: sizes that do not fit together or do not divide by the patch.
             ControlError: a control for a model without branches.
         """
-        self._check(noisy, condition, history, controls, pictures, beats, past, visible)
         given = noisy if condition is None else torch.cat((noisy, condition.to(noisy.dtype)), dim=1)
-        clip = self.patch_embedding(given)
+        clip = self._tokens("the clip", given)
+        x = clip if history is None else torch.cat((self._tokens("history", history.to(noisy.dtype)), clip), dim=1)
         frames, grid = noisy.shape[2], self._grid(noisy)
         earlier = 0 if history is None else history.shape[2]
-        x = clip if history is None else torch.cat((self.patch_embedding(history.to(noisy.dtype)), clip), dim=1)
         embedded = self._embed_time(times, history_times, earlier, frames, beats)  # (b, 1 or k + l, d)
         modulation = self.time_projection(embedded).unflatten(-1, (6, -1))
         context = self._context(words, pictures)
         if positions is None:
             positions = torch.arange(start, start + earlier + frames, device=noisy.device)
+        _check_frames(earlier + frames, positions, visible, past)
         rotate = self._rotation(self.config.width // self.config.heads, positions, grid)
         mask = None if visible is None else _per_token(visible, grid[1] * grid[2])
         streams, narrow = self._branches(controls, context, modulation, positions, grid, mask)
@@ -247,6 +247,15 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         x = x[:, -clip.shape[1] :]
         embedded = embedded if embedded.shape[1] == 1 else embedded[:, -frames:]
         return self._unpatch(self.head(x, embedded), grid).to(noisy.dtype)
+
+    def _tokens(self, what: str, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b n d"]:
+        """Patches of latents as tokens, if they are of the model's form."""
+        channels, patch = self.config.in_channels, tuple(self.config.patch)
+        if latents.shape[1] != channels:
+            raise ShapeError(f"{what} has {latents.shape[1]} channels, condition included; the model takes {channels}")
+        if any(size % step for size, step in zip(latents.shape[2:], patch, strict=True)):
+            raise ShapeError(f"{what} of {tuple(latents.shape[2:])} latent cells does not divide by the patch {patch}")
+        return self.patch_embedding(latents)
 
     def _run(self, block: Block, *given: Any) -> Float[Tensor, "b n d"]:
         if torch.is_grad_enabled() and self.gradient_checkpointing:
@@ -266,6 +275,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         embedded = self.time_embedding(waves.to(self.time_embedding[0].weight.dtype)).unflatten(0, times.shape)
         if beats is None:
             return embedded
+        if self.beat_embedding is None:
+            raise ControlError("this model does not hear beats")
         heard = self.beat_embedding(beats.to(self.beat_embedding.weight.dtype))  # (b, l, d)
         heard = functional.pad(heard, (0, 0, earlier, 0)).to(embedded.dtype)
         return embedded + heard
@@ -274,6 +285,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         words = self.text_embedding(words.to(self.text_embedding[0].weight.dtype))
         if pictures is None:
             return Context(words)
+        if self.img_emb is None:
+            raise ControlError("this model reads no picture tokens")
         return Context(words, self.img_emb(pictures.to(words.dtype)))
 
     def _grid(self, noisy: Tensor) -> tuple[int, int, int]:
@@ -297,11 +310,17 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """The branches' first tokens, one per control, and what their blocks are given beside them."""
         if not controls:
             return [], None
-        frames = grid[0]
+        if self.controls is None:
+            raise ControlError("this model has no control branches")
+        frames, dtype = grid[0], self.patch_embedding.weight.dtype
+        for control in controls:
+            if self._grid(control.latents) != grid or control.strength.shape[1] != frames:
+                raise ShapeError(
+                    f"{control.branch} latents of {tuple(control.latents.shape[2:])} with {control.strength.shape[1]}"
+                    f" strengths do not fit a clip of {frames} latent frames and {grid[1:]} tokens"
+                )
         streams = [
-            self.controls.branch(control).start(
-                self.patch_embedding(control.latents.to(self.patch_embedding.weight.dtype)), control
-            )
+            self.controls.branch(control).start(self._tokens(control.branch, control.latents.to(dtype)), control)
             for control in controls
         ]
         clip = positions[-frames:]
@@ -319,37 +338,15 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         sizes = dict(zip("lhwpqr", (*grid, *self.config.patch), strict=True))
         return rearrange(out, "b (l h w) (p q r c) -> b c (l p) (h q) (w r)", **sizes)
 
-    def _check(
-        self,
-        noisy: Tensor,
-        condition: Tensor | None,
-        history: Tensor | None,
-        controls: Sequence[ControlInput],
-        pictures: Tensor | None,
-        beats: Tensor | None,
-        past: Past | None,
-        visible: Tensor | None,
-    ) -> None:
-        """What fits is computed; what does not is named here, not in the middle of a layer."""
-        config = self.config
-        if any(size % step for size, step in zip(noisy.shape[2:], config.patch, strict=True)):
-            raise ShapeError(f"latents of {tuple(noisy.shape[2:])} do not divide by the patch {tuple(config.patch)}")
-        channels = noisy.shape[1] + (0 if condition is None else condition.shape[1])
-        if channels != config.in_channels:
-            raise ShapeError(
-                f"noisy latents and condition have {channels} channels, the model takes {config.in_channels}"
-            )
-        for what, latents in (("history", history), *((control.branch, control.latents) for control in controls)):
-            if latents is not None and latents.shape[1] != config.in_channels:
-                raise ShapeError(f"{what} has {latents.shape[1]} channels, the model takes {config.in_channels}")
-        if controls and self.controls is None:
-            raise ControlError("this model has no control branches")
-        if pictures is not None and self.img_emb is None:
-            raise ControlError("this model reads no picture tokens")
-        if beats is not None and self.beat_embedding is None:
-            raise ControlError("this model does not hear beats")
-        if past is not None and visible is not None:
-            raise ShapeError("give what is visible, or a past that decides it; not both")
+
+def _check_frames(frames: int, positions: Tensor, visible: Tensor | None, past: Past | None) -> None:
+    """One position, one row and one column for each latent frame, history included."""
+    if len(positions) != frames:
+        raise ShapeError(f"{len(positions)} positions for {frames} latent frames, history included")
+    if visible is not None and len(visible) != frames:
+        raise ShapeError(f"visible has {len(visible)} rows for {frames} latent frames, history included")
+    if visible is not None and past is not None:
+        raise ShapeError("give what is visible, or a past that decides it; not both")
 
 
 def _per_token(visible: Bool[Tensor, "frames frames"], tokens: int) -> Bool[Tensor, "n n"]:
