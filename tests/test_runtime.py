@@ -1,9 +1,8 @@
 """Devices by name, numbers by stopwatch, randomness by seed."""
 
-import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -60,14 +59,38 @@ def test_the_stopwatch_is_short_and_used_once() -> None:
 
 def test_the_shortest_run_counts_and_the_first_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    lengths = itertools.chain([0.001, 3.0, 2.0], itertools.repeat(4.0))  # the first is the warm-up
 
-    def work() -> None:
-        now[0] += next(lengths)
+    def lasting(*lengths: float) -> Callable[[], None]:
+        left = iter(lengths)
+
+        def work() -> None:
+            now[0] += next(left)
+
+        return work
 
     monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
-    assert runtime.fastest(work, seconds=8.0) == pytest.approx(2.0)
-    assert now[0] == pytest.approx(9.001), "no run begins after the time is over"
+    one, other = lasting(0.001, 3.0, 2.0, 9.0), lasting(0.001, 1.0, 4.0, 9.0)  # the first of each is the warm-up
+    assert runtime.shortest(one, other, seconds=6.0) == pytest.approx([2.0, 1.0])
+    assert now[0] == pytest.approx(10.002), "no turn begins after the time is over"
+    assert runtime.shortest(lasting(1.0, 5.0), seconds=0.0) == pytest.approx([5.0]), "each has one turn at least"
+
+
+@pytest.mark.usefixtures("clean_torch")
+def test_the_stopwatch_runs_on_one_thread_and_puts_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two threads a busy neighbour turned the answer round in two of five runs."""
+    during: list[int] = []
+
+    def watched(*_: Callable[[], object], seconds: float) -> list[float]:
+        during.append(torch.get_num_threads())
+        return [2 * seconds, seconds]
+
+    monkeypatch.setattr(runtime, "shortest", watched)
+    runtime.bf16_speedup.cache_clear()
+    torch.set_num_threads(2)
+    assert runtime.bf16_speedup() == 2
+    assert during == [1]
+    assert torch.get_num_threads() == 2
+    runtime.bf16_speedup.cache_clear()
 
 
 @pytest.mark.usefixtures("clean_torch")

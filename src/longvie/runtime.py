@@ -47,8 +47,8 @@ def device(name: str | None = None) -> torch.device:
 def inference_dtype(place: torch.device, forced: torch.dtype | None = None) -> torch.dtype:
     """In which numbers to compute: bfloat16 where it is faster, else float32. Never float16, which is slow on CPUs.
 
-    A CPU is asked once per process, by a stopwatch of 50 ms. A run that is to be repeated to the bit should record the
-    answer and force it the next time.
+    A CPU is asked once per process, by a stopwatch of about 50 ms. A run that is to be repeated to the bit should record
+    the answer and force it the next time.
     """
     if forced is not None:
         return forced
@@ -59,26 +59,36 @@ def inference_dtype(place: torch.device, forced: torch.dtype | None = None) -> t
 
 @functools.cache
 def bf16_speedup() -> float:
-    """How many times faster than float32 this CPU multiplies matrices in bfloat16; takes 50 ms, once per process."""
-    sides = {dtype: torch.ones(384, 384, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
-    products = {dtype: functools.partial(torch.matmul, side, side) for dtype, side in sides.items()}
-    return fastest(products[torch.float32], seconds=0.025) / fastest(products[torch.bfloat16], seconds=0.025)
+    """How many times faster than float32 this CPU multiplies matrices in bfloat16.
 
-
-def fastest(work: Callable[[], object], *, seconds: float) -> float:
-    """The shortest of the runs of `work` that begin within so many seconds, the first not counted; in seconds.
-
-    The shortest, not the mean: a neighbour on the machine can make a run longer, never shorter.
+    Once per process, about 50 ms, on one thread: two threads wait for each other where a neighbour holds a core, and
+    such waits have turned the answer round.
     """
-    work()
-    end, best = time.perf_counter() + seconds, float("inf")
-    while True:
-        begun = time.perf_counter()
+    full, half = (torch.ones(384, 384, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        slow, fast = shortest(lambda: full @ full, lambda: half @ half, seconds=0.05)
+    finally:
+        torch.set_num_threads(before)
+    return slow / fast
+
+
+def shortest(*works: Callable[[], object], seconds: float) -> list[float]:
+    """The shortest run of each, in seconds, of those that begin within so many; they take turns, the first not counted.
+
+    The shortest, not the mean: a neighbour on the machine can make a run longer, never shorter. Turns, so that a
+    neighbour who comes and goes meets all of them.
+    """
+    for work in works:
         work()
-        done = time.perf_counter()
-        best = min(best, done - begun)
-        if done >= end:
-            return best
+    end, best = time.perf_counter() + seconds, [float("inf")] * len(works)
+    while float("inf") in best or time.perf_counter() < end:
+        for place, work in enumerate(works):
+            begun = time.perf_counter()
+            work()
+            best[place] = min(best[place], time.perf_counter() - begun)
+    return best
 
 
 def threads(count: int | None = None) -> int:
@@ -150,7 +160,7 @@ def deterministic(on: bool) -> None:
 
 
 def doctor() -> dict[str, str | int | float | bool]:
-    """Facts about this machine that explain a speed or a failure; takes the 50 ms of `bf16_speedup`."""
+    """Facts about this machine that explain a speed or a failure; takes the time of `bf16_speedup`."""
     memory = psutil.virtual_memory()
     facts: dict[str, str | int | float | bool] = {
         "python": platform.python_version(),
