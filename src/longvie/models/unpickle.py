@@ -1,0 +1,57 @@
+"""The child process of `convert.py`: a pickled checkpoint in, safetensors out. Run by its path, never imported.
+
+It imports nothing of the package, has an empty environment, and unpickles tensors and plain containers only
+(`weights_only=True`), with no way around it. Answers in one line of JSON; exit 2 with a sentence if it cannot.
+"""
+
+import json
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def parts(tree: Any) -> dict[str, dict[str, Tensor]]:
+    """Mappings of names to tensors in the tree, by where they lie; "" is the tree itself."""
+    return dict(_parts(tree, ""))
+
+
+def _parts(tree: Any, place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    if not isinstance(tree, Mapping):
+        return
+    own = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
+    if own:
+        yield place, own
+    for name, value in tree.items():
+        yield from _parts(value, f"{place}.{name}" if place else str(name))
+
+
+def main(source: Path, target: Path, part: str) -> str:
+    """Writes one part of the checkpoint; with an empty `part` there must be one only."""
+    tree = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
+    found = parts(tree)
+    if not found:
+        raise ValueError("it holds no named tensors")
+    if not part and len(found) == 1:
+        part = next(iter(found))
+    if part not in found:
+        raise ValueError(
+            f"it holds several parts, say which: {', '.join(name or '(the file itself)' for name in found)}"
+        )
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in found[part].items()}
+    save_file(tensors, target)
+    return json.dumps({"part": part, "tensors": len(tensors)})
+
+
+if __name__ == "__main__":
+    try:
+        answer = main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    except Exception as reason:  # whatever it is, the parent needs one sentence of it
+        sys.stderr.write(str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__)
+        sys.exit(2)
+    sys.stdout.write(answer)
