@@ -47,8 +47,8 @@ def device(name: str | None = None) -> torch.device:
 def inference_dtype(place: torch.device, forced: torch.dtype | None = None) -> torch.dtype:
     """In which numbers to compute: bfloat16 where it is faster, else float32. Never float16, which is slow on CPUs.
 
-    A CPU is asked once per process, by a stopwatch of about 50 ms. A run that is to be repeated to the bit should record
-    the answer and force it the next time.
+    A CPU is asked once per process, by a stopwatch of about 50 ms. A run that is to be repeated to the bit should
+    record the answer and force it the next time.
     """
     if forced is not None:
         return forced
