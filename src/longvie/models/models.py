@@ -6,12 +6,13 @@ A model is a folder: `card.json`, `transformer/`, `autoencoder/`, `words/`, and 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from diffusers import AutoencoderKLWan
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from longvie.errors import WeightsError
@@ -58,6 +59,8 @@ class Card:
         files: sha256 of each file of weights, by its path in the folder.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     name: str
     size: tuple[int, int]
     fps: int
@@ -86,18 +89,13 @@ class Card:
             WeightsError: no card, or a field is unknown, missing or of another type.
         """
         try:
-            given = json.loads(text)
-            unknown = sorted(given.keys() - {known.name for known in fields(cls)})
-            if unknown:
-                raise WeightsError(f"{CARD} has a field {unknown[0]!r} that this version does not know: update longvie")
-            height, width = given["size"]
-            lists = {name: tuple(given.get(name, ())) for name in ("controls", "dense_kinds")}
-            card = cls(**{**given, **lists, "size": (int(height), int(width))})
-        except (ValueError, KeyError, TypeError, AttributeError) as reason:
-            raise WeightsError(f"{CARD} is not the card of a model: {reason}") from reason
-        if card.predicts not in ("velocity", "x0") or card.quirks not in ("", "longvie-2"):
-            raise WeightsError(f"{CARD} says predicts={card.predicts!r}, quirks={card.quirks!r}; update longvie")
-        return card
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as reason:
+            first = reason.errors()[0]
+            where = ".".join(str(step) for step in first["loc"]) or "the file"
+            raise WeightsError(
+                f"{CARD} is not the card of a model: {where}: {first['msg']}; update longvie?"
+            ) from reason
 
 
 TINY = Card(
