@@ -107,7 +107,8 @@ def room_for(needed: int, folder: Path) -> Iterator[None]:
         yield
     except OSError as reason:
         if reason.errno in _NO_ROOM:
-            message = f"no room in {shown(folder)}: about {needed:,} bytes are needed; free some and try again"
+            wanted = f": up to {needed:,} bytes are needed" if needed else ""
+            message = f"no room in {shown(folder)}{wanted}; free some and try again"
             raise ResourceError(message, code="disk_full") from None
         if reason.errno in _NO_HANDLES:
             raise ResourceError("no file handle or memory is left in this process") from None

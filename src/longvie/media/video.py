@@ -25,15 +25,13 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Int64, UInt8
 
-from longvie.errors import MediaError
+from longvie.errors import LimitError, MediaError
 from longvie.limits import LOCAL, Limits
+from longvie.media.containers import open_front
 from longvie.media.convert import Rate, Size, resample_indices, resize_frames
-from longvie.media.files import file_size, open_regular, shown
+from longvie.media.files import open_regular, shown
 
 DECODERS = "h264,hevc,libdav1d,av1,vp9,vp8,mpeg4,mjpeg,prores,ffv1"
-_MOV_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"}
-_PICTURE_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"avis"}
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 # The same numbers on every processor, and chroma that is not halved once more on the way to RGB.
 TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -270,6 +268,7 @@ class VideoFrames:
         duration_s = float(self._seconds()[-1] + 1 / rate)
         self._limits.check("seconds", duration_s, self._name)
         self._restart()
+        self._spent = 0
         return VideoInfo(
             frames=len(self._timeline.times),
             height=height,
@@ -299,13 +298,11 @@ class VideoFrames:
 
     def _frames_at(self, fps: Rate) -> Int64[np.ndarray, " n"]:
         """Frame numbers at the ticks of another rate."""
+        ticks = max(1, round(self.info.duration_s * float(fps)))
+        self._limits.check("frames", ticks, f"{self._name} at {float(fps):g} frames a second")
         if self.info.constant_rate:
-            shown_at = resample_indices(self.info.frames, self._rate(), fps)
-        else:
-            ticks = np.arange(max(1, round(self.info.duration_s * float(fps)))) / float(fps)
-            shown_at = np.searchsorted(self._seconds(), ticks + 1e-6, side="right") - 1
-        self._limits.check("frames", len(shown_at), f"{self._name} at {float(fps):g} frames a second")
-        return shown_at
+            return resample_indices(self.info.frames, self._rate(), fps)
+        return np.searchsorted(self._seconds(), np.arange(ticks) / float(fps) + 1e-6, side="right") - 1
 
 
 @contextmanager
@@ -313,19 +310,19 @@ def readable(name: str) -> Iterator[None]:
     """Whatever FFmpeg has against a file becomes one plain sentence; its own words may hold parts of memory."""
     try:
         yield
-    except (av.error.FFmpegError, OSError, ValueError, EOFError, IndexError) as reason:
-        if isinstance(reason, MemoryError):
-            raise
+    except av.error.MemoryError:
+        raise LimitError(f"{name} asks for more memory than there is") from None
+    except (av.error.FFmpegError, OSError, ValueError, EOFError, IndexError):
         raise MediaError(f"{name} is damaged or not a video that can be decoded") from None
 
 
 def open_container(file: BinaryIO, name: str, limits: Limits) -> tuple[InputContainer, VideoStream]:
-    demuxer = _format(file, name)
+    demuxer, front = open_front(file, name)
     demuxing = {"protocol_whitelist": "file", "codec_whitelist": DECODERS, "format_whitelist": "mov,matroska,webm"}
     decoding = {"threads": "1", "max_pixels": str(limits.video_pixels)}
     with readable(name):
         container = av.open(
-            file, "r", format=demuxer, container_options=demuxing, options=decoding, metadata_errors="replace"
+            front, "r", format=demuxer, container_options=demuxing, options=decoding, metadata_errors="replace"
         )
     videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
     if not videos:
@@ -341,39 +338,6 @@ def open_container(file: BinaryIO, name: str, limits: Limits) -> tuple[InputCont
     stream.thread_count = 1
     stream.codec_context.options = decoding
     return container, stream
-
-
-def _format(file: BinaryIO, name: str) -> str:
-    head = file.read(512)
-    file.seek(0)
-    if head[:4] == _EBML:
-        promised, there = _segment_end(head), file_size(file)
-        if promised is None or promised > there:
-            raise MediaError(f"{name} promises {promised or 'more'} bytes, {there} are there; it is cut short")
-        return "matroska"
-    if head[4:8] in _MOV_BOXES and head[8:12] not in _PICTURE_BRANDS:
-        return "mov"
-    if not head:
-        raise MediaError(f"{name} is empty; give an MP4, MOV, MKV or WebM video")
-    raise MediaError(f"{name} is not an MP4, MOV, MKV or WebM video, whatever its name says")
-
-
-def _segment_end(head: bytes) -> int | None:
-    """Where a Matroska file says that it ends; 0 when it does not say, None when it cannot be told (RFC 8794, 4)."""
-    end = 0
-    for element in (_EBML, _SEGMENT):
-        at = end + 4
-        if head[end:at] != element:
-            return 0
-        if at + 8 > len(head) or head[at] == 0:
-            return None
-        length = 9 - head[at].bit_length()  # leading zero bits count the bytes that follow
-        every_bit = (1 << 7 * length) - 1
-        size = int.from_bytes(head[at : at + length], "big") & every_bit
-        if size == every_bit:  # still being written
-            return 0
-        end = at + length + size
-    return end
 
 
 def _read_timeline(container: InputContainer, stream: VideoStream, name: str, limits: Limits) -> _Timeline:

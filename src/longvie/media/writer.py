@@ -84,10 +84,11 @@ class VideoWriter:
         self._written = 0  # bytes
         self.frames = 0
         self._opened = ExitStack()
-        with ExitStack() as opened, room_for(self._written, path.parent):
+        with ExitStack() as opened, room_for(0, path.parent):
             target = path if fragmented else opened.enter_context(replace_atomically(path))
             self._container = _create(target, _FRAGMENTED if fragmented else _PLAIN, self._metadata)
             self._stream = self._h264()
+            self._container.start_encoding()  # a folder that cannot be written is found now and not after an hour
             self._opened = opened.pop_all()
         self._fragmented = fragmented
 
@@ -112,7 +113,7 @@ class VideoWriter:
         if frames.shape[1:3] != self._size:
             came, needed = ("×".join(map(str, size)) for size in (frames.shape[1:3], self._size))
             raise ShapeError(f"frames of {came} pixels were given to a video of {needed}; resize them first")
-        with room_for(self._written, self._path.parent):
+        with room_for(self._written + frames.nbytes, self._path.parent):
             for frame in frames:
                 self._mux(self._picture(frame))
 
@@ -140,7 +141,7 @@ class VideoWriter:
 
     def _abandon(self) -> None:
         """After an error: keep the fragments that are whole, remove a plain file that is not."""
-        with suppress(OSError, ValueError):
+        with suppress(av.error.FFmpegError, OSError, ValueError):
             if self.frames:
                 self._mux(None)
             self._container.close()
