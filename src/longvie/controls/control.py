@@ -6,7 +6,7 @@ frame alone, so that rendering in spans equals rendering whole and no seam can b
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from longvie.controls.signals import Align, Joined, Rate, Signal, Size, Span
 from longvie.errors import ControlError, ShapeError
+from longvie.limits import LOCAL
 
 Branch = Literal["dense", "sparse"]
 Encode = Callable[[Float[Tensor, "b 3 f height width"], Any], tuple[Float[Tensor, "b c l h w"], Any]]
@@ -24,6 +25,7 @@ Encode = Callable[[Float[Tensor, "b 3 f height width"], Any], tuple[Float[Tensor
 DENSE_KINDS = ("depth", "sketch", "segmentation")  # order of the learned kinds of the dense branch
 
 Known = TypeVar("Known", bound="Scale")
+Entered = TypeVar("Entered", bound="Control")
 Declared = TypeVar("Declared")
 
 
@@ -44,13 +46,19 @@ class Scale:
         return declare(cls, values, cls.__name__)
 
 
+@dataclass(frozen=True)
 class Control(ABC):
-    """One kind of control: which branch takes it, and its life from a file to pictures in [-1, 1]."""
+    """One kind of control: which branch takes it, and its life from a file to pictures in [-1, 1].
+
+    `quirks` prepares everything as the released LongVie weights know it, mistakes included.
+    """
 
     name: ClassVar[str]
     branch: ClassVar[Branch]
     kind: ClassVar[int | None]  # index into DENSE_KINDS, None for the sparse branch
     scale: ClassVar[type[Scale]]
+
+    quirks: bool = False
 
     @abstractmethod
     def load(
@@ -94,10 +102,10 @@ class Control(ABC):
 _REGISTER: dict[str, type[Control]] = {}
 
 
-def register(name: str) -> Callable[[type[Control]], type[Control]]:
-    """Enter a control under its name; the class is made when it is asked for."""
+def register(name: str) -> Callable[[type[Entered]], type[Entered]]:
+    """Enter a control, a frozen dataclass, under its name; it is made when it is asked for."""
 
-    def enter(control: type[Control]) -> type[Control]:
+    def enter(control: type[Entered]) -> type[Entered]:
         if name in _REGISTER:
             raise ValueError(f"control {name!r} is registered twice")
         control.name = name
@@ -121,7 +129,7 @@ def get(name: str, **options: Any) -> Control:
     if name not in _REGISTER:
         raise ControlError(f"no control {name!r}; {_nearest(name, names())}", code="control_unknown")
     control = _REGISTER[name]
-    known = [field.name for field in fields(control)] if hasattr(control, "__dataclass_fields__") else []
+    known = [field.name for field in fields(control)]
     for option in options:
         if option not in known:
             raise ControlError(f"control {name!r} has no option {option!r}; {_nearest(option, known)}")
@@ -134,15 +142,26 @@ def declare(kind: type[Declared], values: Mapping[str, Any] | None, name: str) -
     Raises:
         ControlError: a field is unknown, with the nearest known one, or missing.
     """
-    known = [field.name for field in fields(kind)]
+    declared = fields(kind)  # type: ignore[arg-type]  # dataclasses have no public type of their own
+    known = [field.name for field in declared]
     for key in values or {}:
         if key not in known:
             raise ControlError(f"{name} has no field {key!r}; {_nearest(str(key), known)}", code="field_unknown")
-    try:
-        return kind(**(values or {}))
-    except TypeError:
-        missing = [key for key in known if key not in (values or {})]
-        raise ControlError(f"{name} lacks {', '.join(missing)}", code="field_missing") from None
+    missing = [f.name for f in declared if f.name not in (values or {}) and f.default is MISSING]
+    if missing:
+        raise ControlError(f"{name} lacks {', '.join(missing)}", code="field_missing")
+    return kind(**(values or {}))
+
+
+def declared_rate(fps: object, name: str) -> None:
+    """Check frames a second as a caller declared it, who may declare anything; None leaves it open."""
+    most = LOCAL.frames_per_second
+    rate = fps if isinstance(fps, int | float) and not isinstance(fps, bool) else 0
+    if fps is not None and not 0 < rate <= most:
+        raise ControlError(
+            f"{name} is declared to have {str(fps)[:40]!r} fps: give a number above 0 and up to {most:g}",
+            code="field_range",
+        )
 
 
 @dataclass(frozen=True)
@@ -200,6 +219,12 @@ def rendered_spans(
     stop = signal.frames if stop is None else stop
     for at in range(start, stop, step):
         yield control.render(signal.read(at, min(at + step, stop)), scale)
+
+
+def glances(signal: Signal, most: int = 32) -> Iterator[Span]:
+    """Single frames spread evenly over a signal, its first and last among them: all of it where it is short."""
+    for at in sorted({round(i * (signal.frames - 1) / max(1, most - 1)) for i in range(most)}):
+        yield signal.read(at, at + 1)
 
 
 def spans(signal: Signal, step: int = 32) -> Iterator[Span]:

@@ -17,7 +17,7 @@ from einops import repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from longvie.controls.control import Branch, Control, Scale, declare, register, spans
+from longvie.controls.control import Branch, Control, Scale, declare, declared_rate, glances, register, spans
 from longvie.controls.opening import Opened, open_source
 from longvie.controls.published import CLIP, depth_uint8
 from longvie.controls.signals import Align, LoadReport, Mapped, Rate, Signal, Size, align_signal, held, place
@@ -49,11 +49,14 @@ class DepthDeclared:
     frames a second, for files that do not say.
     """
 
-    content: str | None = None
-    sky: float | None = None
-    fps: Rate | None = None
+    content: Any = None  # a caller may declare anything: checked below
+    sky: Any = None
+    fps: Any = None
 
     def __post_init__(self) -> None:
+        declared_rate(self.fps, "depth")
+        if self.sky is not None and (isinstance(self.sky, bool) or not isinstance(self.sky, int | float)):
+            raise ControlError(f"depth is declared to have sky at {str(self.sky)[:40]!r}: give a number")
         if self.content is not None and self.content not in get_args(Content):
             raise ControlError(
                 f"depth content {self.content!r} is unknown; declare one of {', '.join(get_args(Content))}",
@@ -69,8 +72,6 @@ class Depth(Control):
     branch: ClassVar[Branch] = "dense"
     kind: ClassVar[int | None] = 0
     scale: ClassVar[type[Scale]] = DepthRange
-
-    quirks: bool = False
 
     def load(
         self,
@@ -111,7 +112,7 @@ class Depth(Control):
         Raises:
             ControlError: the same value everywhere (`depth_constant`).
         """
-        if signal.read(0, 1).ndim == 4:
+        if signal.report.content == "picture":
             return DepthRange()
         far, near = np.percentile(_sample(signal), [5, 95])
         if not near - far > FLAT * max(abs(near), abs(far)):
@@ -241,12 +242,15 @@ def _drawn(frames: UInt8[np.ndarray, "f a b 3"], *, size: Size, quirks: bool) ->
     return place(frames, size, crop="stretch", how="bicubic") if quirks else place(frames, size)
 
 
-def _check_drawn(signal: Signal) -> Signal:
-    """A drawn depth with its range; one flat grey all the time is refused."""
+def _check_drawn(signal: Mapped) -> Signal:
+    """A drawn depth with its range, by some of its frames; one flat grey all the time is refused."""
     low, high = 255, 0
-    for span in spans(signal):
-        low, high = min(low, int(span.min())), max(high, int(span.max()))
-    if low == high:
+    for look in (glances, spans):  # all of it only where some frames show nothing
+        for span in look(signal):
+            low, high = min(low, int(span.min())), max(high, int(span.max()))
+        if low < high:
+            break
+    else:
         raise _constant(float(low), "all grey levels are")
     return replace(signal, report=replace(signal.report, low=float(low), high=float(high)))
 

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
+from weakref import finalize
 
 import numpy as np
 
 from longvie.controls.signals import LoadReport, Mapped, Rate, Signal, check_span
 from longvie.errors import ControlError, MediaError
 from longvie.limits import LOCAL, Limits
-from longvie.media import VideoFrames, read_grey16, read_picture
+from longvie.media import VideoFrames, probe_video, read_grey16, read_picture
 from longvie.media.arrays import ArrayFile, array_names, read_array
 from longvie.media.exr import read_exr
 from longvie.media.files import shown
@@ -67,23 +68,65 @@ class PicturesSignal:
         return np.stack(pictures)
 
 
-@dataclass(frozen=True)
-class ArraySource:
-    """An array in a file, frame by frame; a single picture is one frame."""
+@runtime_checkable
+class Readable(Protocol):
+    """An open file of frames."""
 
-    array: ArrayFile
-    frames: int
-    height: int
-    width: int
-    fps: Rate
-    report: LoadReport
+    def read(self, start: int, stop: int) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+class FileSignal:
+    """A file of frames, open only while it is read: closed after its last frame, opened again when asked once more.
+
+    So a signal of many clips holds one open file at a time. A signal that nobody holds any more closes its file too.
+
+    Raises:
+        ControlError: on reading, when the file is no longer the one that was checked (`control_changed`).
+    """
+
+    def __init__(self, path: Path, opener: Callable[[], Readable], report: LoadReport) -> None:
+        self.report = report
+        self.frames, self.fps, self.height, self.width = report.frames, report.fps, report.height, report.width
+        self._path, self._opener = path, opener
+        self._open: Readable | None = None
+        self._state = _state(path)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         check_span(self, start, stop)
-        if len(self.array.shape) == 2:
-            return self.array.all()[None]
-        values = self.array.read(start, stop)
-        return values[..., 0] if values.ndim == 4 and values.shape[-1] == 1 else values
+        if self._open is None:
+            if _state(self._path) != self._state:
+                raise ControlError(
+                    f"{shown(self._path)} has changed since it was checked: start again with the file as it is now",
+                    code="control_changed",
+                )
+            self._open = self._opener()
+            self._closer = finalize(self, self._open.close)
+        frames = self._open.read(start, stop)
+        if stop == self.frames:
+            self._open = None
+            self._closer()
+        return frames
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Which file this is, and when it was written."""
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+class _OnePicture:
+    """A picture saved as an array, as one frame."""
+
+    def __init__(self, array: ArrayFile) -> None:
+        self._array = array
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._array.all()[None][start:stop]
+
+    def close(self) -> None:
+        self._array.close()
 
 
 def open_source(
@@ -147,22 +190,31 @@ def _first_picture(path: Path, deep: bool, limits: Limits) -> tuple[np.ndarray, 
 
 
 def _open_array(path: Path, control: str, fps: Rate, members: Sequence[str], limits: Limits) -> Opened:
-    name, facts = shown(path), {}
+    name = shown(path)
+    facts: dict[str, Any] = {}
     member = None
     if path.suffix.lower() == ".npz":
         there = array_names(path, limits=limits)
         facts = {key: _single(path, key, limits) for key in FACTS if key in there}
         member = _choose([key for key in there if key not in FACTS], members, name)
         facts["member"] = member
-    array = ArrayFile(path, member=member, limits=limits)
-    fps = float(facts.get("fps", fps))
-    frames, height, width = _frame_shape(array.shape, name)
+    with ArrayFile(path, member=member, limits=limits) as array:
+        shape, dtype = array.shape, array.dtype
+    frames, height, width = _frame_shape(shape, name)
     limits.check("frames", frames, name)
-    form: Form = "pictures" if array.shape[3:] == (3,) else "numbers"
-    if form == "pictures" and array.dtype != np.uint8:
-        raise ControlError(f"{name} holds colours as {array.dtype}, drawn frames are 8-bit: save them as uint8")
-    report = LoadReport(control, form, frames, fps, height, width)
-    return Opened(name, form, ArraySource(array, frames, height, width, fps, report), facts)
+    form: Form = "pictures" if shape[3:] == (3,) else "numbers"
+    if form == "pictures" and dtype != np.uint8:
+        raise ControlError(f"{name} holds colours as {dtype}, drawn frames are 8-bit: save them as uint8")
+    report = LoadReport(control, form, frames, float(facts.get("fps", fps)), height, width)
+
+    def opener() -> Readable:
+        array = ArrayFile(path, member=member, limits=limits)
+        return _OnePicture(array) if len(shape) == 2 else array
+
+    signal: Signal = FileSignal(path, opener, report)
+    if shape[3:] == (1,):
+        signal = Mapped(signal, _without_channel, height, width, report)
+    return Opened(name, form, signal, facts)
 
 
 def _single(path: Path, member: str, limits: Limits) -> float:
@@ -194,14 +246,14 @@ def _frame_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
 
 
 def _open_video(path: Path, control: str, limits: Limits) -> Opened:
-    video = VideoFrames(path, limits=limits)
-    report = LoadReport(control, "video", video.frames, video.fps, video.height, video.width)
-    same = Mapped(video, _unchanged, video.height, video.width, report)
-    return Opened(shown(path), "video", same, _facts_of_comment(video.info.metadata.get("comment", "")))
+    info = probe_video(path, limits=limits)
+    report = LoadReport(control, "video", info.frames, info.fps, info.height, info.width)
+    signal = FileSignal(path, partial(VideoFrames, path, limits=limits), report)
+    return Opened(shown(path), "video", signal, _facts_of_comment(info.metadata.get("comment", "")))
 
 
-def _unchanged(frames: np.ndarray) -> np.ndarray:
-    return frames
+def _without_channel(frames: np.ndarray) -> np.ndarray:
+    return frames[..., 0]
 
 
 def _facts_of_comment(comment: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from longvie.controls.control import Branch, Control, Scale, declare, register, spans
+from longvie.controls.control import Branch, Control, Scale, declare, declared_rate, glances, register, spans
 from longvie.controls.opening import open_source
 from longvie.controls.signals import Align, Crop, Mapped, Rate, Signal, Size, align_signal, held, place
 from longvie.errors import ControlError
@@ -34,16 +34,17 @@ FOREIGN = 40.0  # mean distance to the palette, in levels, at which a video was 
 
 @dataclass(frozen=True)
 class SegmentationScale(Scale):
-    """Nothing to fit: the palette is fixed. `labels` is how many are used."""
-
-    labels: int = len(PALETTE)
+    """Nothing to fit: the palette is fixed."""
 
 
 @dataclass(frozen=True)
 class SegmentationDeclared:
     """What a file of labels may leave open: frames a second."""
 
-    fps: Rate | None = None
+    fps: Any = None  # a caller may declare anything: checked below
+
+    def __post_init__(self) -> None:
+        declared_rate(self.fps, "segmentation")
 
 
 @register("segmentation")
@@ -54,8 +55,6 @@ class Segmentation(Control):
     branch: ClassVar[Branch] = "dense"
     kind: ClassVar[int | None] = 2
     scale: ClassVar[type[Scale]] = SegmentationScale
-
-    quirks: bool = False
 
     def load(
         self,
@@ -84,8 +83,8 @@ class Segmentation(Control):
         crop = "stretch" if self.quirks else "cover"
         return Mapped(raw, partial(to_labels, size=size, crop=crop), *size, report)
 
-    def fit(self, signal: Signal) -> SegmentationScale:
-        return SegmentationScale(1 + max(int(span.max()) for span in spans(signal)))
+    def fit(self, signal: Signal) -> SegmentationScale:  # noqa: ARG002
+        return SegmentationScale()
 
     def render(self, span: UInt8[np.ndarray, "f h w"], scale: SegmentationScale) -> Float[Tensor, "3 f h w"]:  # noqa: ARG002
         return to_unit(PALETTE[span])
@@ -130,16 +129,16 @@ def _check_labels(signal: Signal) -> tuple[float, float]:
 
 
 def _check_colours(signal: Signal) -> tuple[float, float]:
-    """Lowest and highest label of a drawn signal."""
+    """Lowest and highest label of a drawn signal, by some of its frames."""
     labels: set[int] = set()
-    away, seen = 0.0, 0
-    for span in spans(signal):
+    away = []
+    for span in glances(signal):
         found, distance = nearest_label(span[:, ::2, ::2])
         labels |= set(np.unique(found).tolist())
-        away, seen = away + distance * len(span), seen + len(span)
-    if away / seen > FOREIGN:
+        away.append(distance)
+    if np.mean(away) > FOREIGN:
         raise ControlError(
-            f"the colours of this segmentation are {away / seen:.0f} levels from the palette on average, at most "
+            f"the colours of this segmentation are {np.mean(away):.0f} levels from the palette on average, at most "
             f"{FOREIGN:.0f} are taken for compression: draw it in controls.segmentation.PALETTE, or give the labels as "
             ".npy or grey PNG",
             code="segmentation_palette",

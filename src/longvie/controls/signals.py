@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -15,15 +15,7 @@ Crop = Literal["cover", "stretch"]
 Rate = float | int  # frames a second
 Size = tuple[int, int]  # height, width in pixels
 READ_AHEAD = 32  # frames that a wrapper reads at once from what it wraps
-
-
-@runtime_checkable
-class Span(Protocol):
-    """Some frames of a signal: an array whose first axis is time, or what behaves so (`tracks.TrackSpan`)."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any, /) -> Any: ...
+Span: TypeAlias = Any  # frames: an array whose first axis is time, or what behaves so (`trackset.TrackSpan`)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from einops import repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from longvie.controls.control import Branch, Control, Scale, declare, register, spans
+from longvie.controls.control import Branch, Control, Scale, declare, declared_rate, glances, register, spans
 from longvie.controls.opening import open_source
 from longvie.controls.signals import Align, Mapped, Rate, Signal, Size, align_signal, held, place
 from longvie.errors import ControlError
@@ -36,10 +36,11 @@ class SketchScale(Scale):
 class SketchDeclared:
     """What the pictures show: `lines` (default) or a `video` whose edges are to be found; frames a second."""
 
-    content: str = "lines"
-    fps: Rate | None = None
+    content: Any = "lines"  # a caller may declare anything: checked below
+    fps: Any = None
 
     def __post_init__(self) -> None:
+        declared_rate(self.fps, "sketch")
         if self.content not in ("lines", "video"):
             raise ControlError(f"sketch content {self.content!r} is unknown; declare content='lines' or 'video'")
 
@@ -53,7 +54,6 @@ class Sketch(Control):
     kind: ClassVar[int | None] = 1
     scale: ClassVar[type[Scale]] = SketchScale
 
-    quirks: bool = False
     edges: Edges = "canny"
     low: float = 80.0
     high: float = 160.0
@@ -77,13 +77,13 @@ class Sketch(Control):
         told = declare(SketchDeclared, declared, "sketch")
         opened = open_source(source, "sketch", fps=told.fps or fps, members=("sketch", "lines"))
         raw = align_signal(held(opened.signal, frames), frames=frames, fps=fps, align=align)
-        white = 255 if opened.drawn else _white(raw)
+        white = 255.0 if opened.drawn else _white(raw)
         draw = partial(to_lines, size=size, sketch=self, content=told.content, white=white)
         report = replace(raw.report, content="lines" if told.content == "lines" else f"edges ({self.edges})")
         return _checked(Mapped(raw, draw, *size, report))
 
     def fit(self, signal: Signal) -> SketchScale:
-        """Dark on white or white on black, by the brightness of the whole signal; edges are white on black."""
+        """Dark on white or white on black, by frames spread over the whole signal; edges are white on black."""
         return SketchScale(inverted=signal.report.content == "lines" and _brightness(signal) > PAPER)
 
     def render(self, span: UInt8[np.ndarray, "f h w"], scale: SketchScale) -> Float[Tensor, "3 f h w"]:
@@ -92,7 +92,7 @@ class Sketch(Control):
 
 
 def to_lines(
-    frames: np.ndarray, *, size: Size, sketch: Sketch, content: Content, white: float = 255
+    frames: np.ndarray, *, size: Size, sketch: Sketch, content: Content, white: float = 255.0
 ) -> UInt8[np.ndarray, "f h w"]:
     """Grey levels at the model's size: of the drawing, or of edges found at that size so that lines stay sharp."""
     placed = place(to_grey(frames, white), size, crop="stretch" if sketch.quirks else "cover")
@@ -109,7 +109,7 @@ def find_edges(grey: UInt8[np.ndarray, "h w"], edges: Edges, low: float, high: f
     return np.clip(np.hypot(across, down) * (255 / high), 0, 255).astype(np.uint8)
 
 
-def to_grey(frames: np.ndarray, white: float = 255) -> UInt8[np.ndarray, "f h w"]:
+def to_grey(frames: np.ndarray, white: float = 255.0) -> UInt8[np.ndarray, "f h w"]:
     """8-bit brightness: of colours by BT.601, of numbers in proportion to `white`."""
     if frames.ndim == 4:
         return np.stack([cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames])
@@ -124,27 +124,27 @@ def _white(signal: Signal) -> float:
     return 1.0 if most <= 1 else 255.0
 
 
-def _checked(signal: Signal) -> Signal:
-    """The range, and whether there is anything to see at all."""
-    low, high, bright = 255, 0, 0.0
-    for span in spans(signal):
-        low, high, bright = (
-            min(low, int(span.min())),
-            max(high, int(span.max())),
-            bright + float(span.mean()) * len(span),
-        )
-    if high - low <= LINE:
+def _checked(signal: Mapped) -> Signal:
+    """The range, by some of the frames, and whether there is anything to see at all."""
+    low, high = 255, 0
+    for look in (glances, spans):  # all of it only where some frames show nothing
+        for span in look(signal):
+            low, high = min(low, int(span.min())), max(high, int(span.max()))
+        if high - low > LINE:
+            break
+    else:
         raise ControlError(
             f"the sketch holds no line: its levels reach from {low} to {high}; draw white lines on black, or declare "
             "content='video' to take the edges of a film",
             code="sketch_empty",
         )
     notes = signal.report.notes
-    if signal.report.content == "lines" and bright / signal.frames / 255 > PAPER:
+    if signal.report.content == "lines" and _brightness(signal) > PAPER:
         notes = (*notes, "dark lines on white, turned into white on black")
     return replace(signal, report=replace(signal.report, low=float(low), high=float(high), notes=notes))
 
 
 def _brightness(signal: Signal) -> float:
-    """Mean over the whole signal, in [0, 1]."""
-    return sum(float(span.mean()) * len(span) for span in spans(signal)) / signal.frames / 255
+    """Mean over frames spread over the whole signal, in [0, 1]."""
+    means = [float(span.mean()) for span in glances(signal)]
+    return sum(means) / len(means) / 255

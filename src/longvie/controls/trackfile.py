@@ -1,12 +1,13 @@
 """Point tracks from files, checked before anything is drawn: `.npz`, `.npy`, `.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from longvie.controls.control import declared_rate
 from longvie.controls.opening import read_numbers
 from longvie.controls.signals import Rate, Size
 from longvie.controls.text import check_fields
@@ -27,10 +28,11 @@ FIELDS = ("points", "visible", "size", "fps", "starts", "ids")
 class TracksDeclared:
     """What a track file may leave open: height and width of the picture that x and y belong to, frames a second."""
 
-    size: Sequence[int] | None = None
-    fps: Rate | None = None
+    size: Any = None  # a caller may declare anything: checked below
+    fps: Any = None
 
     def __post_init__(self) -> None:
+        declared_rate(self.fps, "tracks")
         if self.size is not None:
             checked_size(self.size)
 
@@ -75,7 +77,7 @@ def checked_size(size: object) -> Size:
     if len(values) != 2 or not all(not isinstance(v, bool) and isinstance(v, int | float) for v in values):
         raise ControlError(f"size is {str(size)[:60]}, needed is (height, width) in pixels", code="tracks_size")
     height, width = values
-    if int(height) != height or int(width) != width or min(height, width) < 1:
+    if not (height % 1 == 0 == width % 1 and min(height, width) >= 1):  # NaN is refused too
         raise ControlError(f"size is {height}×{width}, needed are whole numbers of pixels", code="tracks_size")
     return int(height), int(width)
 
@@ -104,7 +106,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     document = read_json(path, error=ControlError)
     if not isinstance(document, Mapping):
         raise ControlError(f'{shown(path)} is no object: write {{"size": [height, width], "points": [[[x, y], …], …]}}')
-    fields = {OTHER_NAMES.get(name, name): values for name, values in document.items()}
+    fields = {OTHER_NAMES.get(str(name), str(name)): values for name, values in document.items()}
     try:
         check_fields(fields, required=("points",), optional=FIELDS[1:], name=shown(path))
     except ScriptError as error:
@@ -118,11 +120,11 @@ def _points(values: object, path: Path) -> np.ndarray:
             f"{shown(path)} has no field 'points': (frames, points, 2 or 3) is needed", code="tracks_shape"
         )
     try:
-        points = np.asarray(values, np.float32)
+        points: np.ndarray = np.asarray(values, np.float32)
     except (TypeError, ValueError):
-        points = np.zeros(0)
-    if points.ndim == 2 and points.shape[1] == 0:  # as JSON writes frames without points
-        points = points.reshape(len(points), 0, 2)
+        points = np.zeros(0, np.float32)
+    if points.ndim == 2 and points.size == 0:  # as JSON writes frames without points
+        points = np.zeros((len(points), 0, 2), np.float32)
     if points.ndim != 3 or points.shape[2] not in (2, 3) or len(points) == 0:
         raise ControlError(
             f"the points in {shown(path)} have the shape {np.shape(points)}, needed is (frames, points, 2 or 3)",

@@ -55,7 +55,6 @@ class Tracks(Control):
     kind: ClassVar[int | None] = None
     scale: ClassVar[type[Scale]] = TrackScale
 
-    quirks: bool = False
     dot: int = 5
     limit: int = 256
 
@@ -90,17 +89,17 @@ class Tracks(Control):
         return Mapped(signal, draw, *size, report)
 
     def join(self, parts: Sequence[Signal], *, shared: int = 1) -> Signal:
-        if all(isinstance(part.read(0, 1), TrackSpan) for part in parts):
+        if all(part.report.content == "points" for part in parts):
             return JoinedTracks(parts, shared=shared)
         return super().join(parts, shared=shared)
 
     def fit(self, signal: Signal) -> TrackScale:
         """Colours of all points, from the frame in which each is first shown; too many points are thinned evenly."""
+        if signal.report.content != "points":
+            return TrackScale()  # a video that is drawn already
         firsts = _FirstSeen()
         at = 0
         for span in spans(signal):
-            if not isinstance(span, TrackSpan):
-                return TrackScale()  # a video that is drawn already
             firsts.see(span, at)
             at += len(span)
         return self._colour(firsts, signal)

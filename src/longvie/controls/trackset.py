@@ -106,13 +106,13 @@ def track_signal(
 ) -> TrackSignal:
     """A signal of points in memory; without `visible`, points with finite numbers count as visible."""
     finite = np.isfinite(points).all(axis=-1)
-    seen = finite if visible is None else visible & finite
+    seen = np.asarray(finite if visible is None else visible & finite)
     starts = np.zeros(points.shape[1], np.int64) if starts is None else starts.astype(np.int64)
     frames = len(points) + (int(starts.max()) if len(starts) else 0)
     third = points[..., 2][seen] if points.shape[-1] == 3 and seen.any() else None
     report = LoadReport(
         control="tracks",
-        content="points" if points.shape[-1] == 2 else "points with distance",
+        content="points",
         frames=frames,
         fps=fps,
         height=size[0],
