@@ -1,0 +1,456 @@
+"""The package in Python: a model by name, videos out of it, whole or while they are made."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from longvie import runs, runtime
+from longvie.engine.clip import ClipEngine
+from longvie.engine.stream import Chunk, Progress
+from longvie.errors import ConfigError, InputError, WeightsError
+from longvie.media import VideoWriter, adapt_frames, read_video, replace_atomically
+from longvie.media.files import shown
+from longvie.models.models import CARD, LONGVIE_2, TINY, Card, Models, check_files, load, read_card, read_longvie, tiny
+from longvie.presets import LongVieConfig, ModelSection, apply, nearest, to_mapping
+from longvie.request import Inputs, Request, absolute, local, prepare, random_seed
+
+WEIGHTS = Path(__file__).parent / "weights"
+EMBEDDED = ("world",)
+NAMES = (*EMBEDDED, "tiny", "longvie-2")
+
+Warn = Callable[[str], None]
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class VideoChunk:
+    """Some frames that follow each other, as they are made: (f, h, w, 3) in 8 bits, from second `start_s` on."""
+
+    start_s: float
+    fps: float
+    frames: UInt8[np.ndarray, "f h w 3"]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A finished video, on the disk: in a file of its own, or in a temporary one until it is saved.
+
+    Attributes:
+        size: height and width in pixels.
+        path: the mp4, where one was asked for; beside it lies the run.
+        warnings: sentences for the user.
+    """
+
+    size: tuple[int, int]
+    fps: float
+    seed: int
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    kept: UInt8[np.ndarray, "f h w 3"] | None = field(default=None, repr=False, compare=False)
+    room: Any = field(default=None, repr=False, compare=False)  # removes the temporary file with the video
+
+    @property
+    def frames(self) -> UInt8[np.ndarray, "f h w 3"]:
+        """All frames in 8 bits; of an mp4 decoded when asked for.
+
+        Raises:
+            LimitError: the frames of an mp4 that do not fit into memory; read it with `longvie.media.iter_video`.
+        """
+        if self.kept is not None:
+            return self.kept
+        assert self.path is not None
+        return read_video(self.path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as H.264 mp4, whole or not at all; an existing file is replaced.
+
+        Raises:
+            ResourceError: no room, or the folder cannot be written.
+        """
+        target = Path(path)
+        if self.path is not None:
+            with replace_atomically(target, needed=self.path.stat().st_size) as part:
+                shutil.copyfile(self.path, part)
+            return target
+        with VideoWriter(target, fps=self.fps, size=self.size, fragmented=False, metadata=self.metadata) as writer:
+            for at in range(0, len(self.frames), 32):
+                writer.write(np.asarray(self.frames[at : at + 32]))
+        return target
+
+
+class LongVie:
+    """A model by name or folder. Weights are read when the first video is made, after everything else is checked."""
+
+    def __init__(
+        self,
+        config: LongVieConfig | None = None,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.config = config or LongVieConfig()
+        self.card = card_of(self.config.model)
+        self._device, self._dtype, self._threads = device, dtype, threads
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **how: Any) -> "LongVie":
+        """A model that the package knows (`NAMES`), or a folder with a card.json; `how` as in the class.
+
+        Raises:
+            ConfigError: neither.
+            WeightsError: its card is missing or broken.
+        """
+        return cls(LongVieConfig.from_mapping({"model": {"ckpt": str(name)}}), **how)
+
+    @cached_property
+    def models(self) -> Models:
+        """The weights, on their device."""
+        runtime.threads(self._threads)
+        place = runtime.device(self._device)
+        return load_models(self.config.model, place, runtime.inference_dtype(place, self._dtype))
+
+    def engine(self, request: Request) -> ClipEngine:
+        """The engine that makes what is asked."""
+        return ClipEngine(self.models, request.engine)
+
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        duration_sec: int | float | None = None,
+        fps: int | float | None = None,
+        controls: Mapping[str, str | Path] | None = None,
+        image: str | Path | UInt8[np.ndarray, "h w 3"] | None = None,
+        seed: int | None = None,
+        out: str | Path | None = None,
+        force: bool = False,
+        warn: Warn = lambda _text: None,
+        tell: Tell = lambda _progress: None,
+    ) -> Video:
+        """Make a video.
+
+        Args:
+            prompt: words, or a timeline `a red ball[5s] | the red ball in a storm[10s]`.
+            duration_sec: by default as long as the controls say, or one clip.
+            fps: of the video that is given back; by default the model's.
+            controls: name → file: depth, tracks, sketch, segmentation, keyframes, beats, conditions.
+            image: the first picture, a file or 8-bit RGB.
+            seed: -1 draws one.
+            out: an mp4 to write; beside it lies the run, which the same call takes up again after a crash. Without it
+                the frames stay in a temporary file until they are saved.
+            force: begin again where another run has that name.
+            warn: told every warning as soon as it is known.
+            tell: told after each step.
+
+        Raises:
+            InputError, LimitError, ResourceError: see `errors.py`; what can be known is said before weights are read.
+        """
+        config = self._with(prompt, duration_sec, fps, controls, image, seed)
+        picture = image if isinstance(image, np.ndarray) else None
+        with Inputs() as inputs:
+            request = prepare(config, self.card, inputs, picture=picture, drawn_seed=seed_for(out))
+            if out is not None:
+                check_out(Path(out), force=force)
+            warnings = (*request.warnings, *self.unheard(request))
+            for warning in warnings:
+                warn(warning)
+            if out is None:
+                return self._kept(request, warnings, tell)
+            asked = config if picture is None else None
+            for _ in self.run(request, Path(out), config=asked, force=force, tell=tell):
+                pass
+            return Video(request.size, request.fps, request.script.seed, Path(out), warnings)
+
+    def stream_generate(
+        self,
+        prompt: str | None = None,
+        *,
+        duration_sec: int | float | None = None,
+        fps: int | float | None = None,
+        controls: Mapping[str, str | Path] | None = None,
+        image: str | Path | UInt8[np.ndarray, "h w 3"] | None = None,
+        seed: int | None = None,
+        chunk_size: int | float = 2.0,
+    ) -> Iterator[VideoChunk]:
+        """The same video in chunks of `chunk_size` seconds while it is made; nothing is written, memory stays constant.
+
+        Raises:
+            ConfigError: a chunk size that is not above 0; else as `generate`.
+        """
+        if not 0 < chunk_size < float("inf"):
+            raise ConfigError(f"chunk_size is {chunk_size:g}; it must be a number of seconds above 0")
+        config = self._with(prompt, duration_sec, fps, controls, image, seed)
+        picture = image if isinstance(image, np.ndarray) else None
+        with Inputs() as inputs:
+            request = prepare(config, self.card, inputs, picture=picture, drawn_seed=random_seed())
+            at = 0
+            for frames in regrouped(self.frames(request), max(1, round(chunk_size * request.fps))):
+                yield VideoChunk(at / request.fps, request.fps, frames)
+                at += len(frames)
+
+    def frames(self, request: Request, tell: Tell = lambda _progress: None) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
+        """The frames of a request in its own size and rate, as they are made."""
+        made = (chunk.pictures() for chunk in self.engine(request).run(request.script, on_progress=tell))
+        if not request.converted:
+            yield from made
+            return
+        size = None if request.size == request.script.size else request.size
+        yield from adapt_frames(made, from_fps=request.script.fps, to_fps=request.fps, size=size)
+
+    def run(
+        self,
+        request: Request,
+        out: Path,
+        *,
+        config: LongVieConfig | None = None,
+        force: bool = False,
+        allow_changed: bool = False,
+        stop: runs.Stop | None = None,
+        tell: Tell = lambda _progress: None,
+        frames_dir: Path | None = None,
+        export: bool = True,
+        engine: ClipEngine | None = None,
+    ) -> Iterator[Chunk]:
+        """Make a request into an mp4 by way of its run, `x.run` beside `x.mp4`; gives the new frames as they come.
+
+        The same request goes on where it was left, and does nothing once it is finished.
+
+        Args:
+            config: what was asked, recorded so that `longvie runs resume` can ask again.
+            stop: asked, the run finishes its clip if that is quick, and ends.
+            frames_dir: every frame also as a PNG.
+            export: leave the finished video under its own name; without it, it lies in the run folder alone.
+            engine: another than this model's own.
+
+        Raises:
+            InputError: another request, or another file, has that name; see `runs.Run`.
+            Interrupted: it was asked to stop.
+        """
+        engine = engine or self.engine(request)
+        output = runs.Output(
+            size=None if request.size == request.script.size else request.size,
+            fps=None if request.fps == request.script.fps else request.fps,
+        )
+        run = runs.Run.begin(
+            runs.Run.beside(out),
+            request.script,
+            engine,
+            output=output,
+            asked=None if config is None else to_mapping(absolute(config)),
+            force=force,
+            allow_changed=allow_changed,
+        )
+        yield from run.make(request.script, engine, stop=stop, on_progress=tell, frames_dir=frames_dir)
+        if export:
+            run.export(out, force=force)
+
+    def unheard(self, request: Request) -> tuple[str, ...]:
+        """Sentences on words that the model has never seen or will not read to their end; reads the weights."""
+        words = self.models.words
+        strange: dict[str, None] = {}
+        cut = []
+        for line in request.script.prompts.lines:
+            strange |= dict.fromkeys(words.unknown(line.prompt))
+            if not words.fits(line.prompt):
+                cut.append(line.time)
+        said = []
+        if strange:
+            listed = ", ".join(list(strange)[:20]) + (", …" if len(strange) > 20 else "")
+            said.append(f"{self.card.name} has never seen these words and will not follow them: {listed}")
+        if cut:
+            said.append(
+                f"the words at {', '.join(f'{time:g} s' for time in cut[:8])} are longer than the {words.text_len} "
+                f"tokens that {self.card.name} reads: their end is not heard"
+            )
+        return tuple(said)
+
+    def _with(
+        self,
+        prompt: str | None,
+        duration_sec: int | float | None,
+        fps: int | float | None,
+        controls: Mapping[str, str | Path] | None,
+        image: Any,
+        seed: int | None,
+    ) -> LongVieConfig:
+        """The configuration with the arguments of a call over it, checked as if they came from a file."""
+        given: dict[str, Any] = {
+            "prompt": prompt,
+            "seed": seed,
+            "model": {"duration": duration_sec, "fps": fps},
+            "controls": {name: str(source) for name, source in (controls or {}).items()},
+        }
+        if isinstance(image, str | Path):
+            given["controls"]["image"] = str(image)
+        if duration_sec is None:
+            del given["model"]["duration"]
+        elif self.config.model.frames is not None:
+            given["model"]["frames"] = None
+        if fps is None:
+            del given["model"]["fps"]
+        return apply(self.config, {name: value for name, value in given.items() if value is not None})
+
+    def _kept(self, request: Request, warnings: tuple[str, ...], tell: Tell) -> Video:
+        """A video whose frames lie in a temporary file."""
+        with ExitStack() as opened:
+            room = tempfile.TemporaryDirectory(prefix="longvie-", ignore_cleanup_errors=True)
+            opened.callback(room.cleanup)
+            store = Path(room.name) / "frames"
+            count = 0
+            with store.open("wb") as file:
+                for frames in self.frames(request, tell):
+                    file.write(frames.tobytes())
+                    count += len(frames)
+            held = np.memmap(store, np.uint8, "r", shape=(count, *request.size, 3))
+            opened.pop_all()
+            said = {"description": runs.MARK, "title": request.script.prompts.lines[0].prompt[:200]}
+            return Video(request.size, request.fps, request.script.seed, None, warnings, said, held, room)
+
+
+def seed_for(out: str | Path | None) -> int:
+    """The seed for a request that leaves it open: the one that its run has recorded, else a new one."""
+    folder = None if out is None else runs.Run.beside(Path(out))
+    if folder is not None and (folder / "run.json").is_file():
+        return int(runs.Run.open(folder).facts["request"]["script"]["seed"])
+    return random_seed()
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """Whether a video may be written under this name, before any work is done.
+
+    Raises:
+        InputError: not an mp4, or a file that no run of that name has made.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise ConfigError(f"'{shown(out)}' is no mp4; name the video with .mp4 at its end")
+    runs.Run(runs.Run.beside(out), {}).check_out(out, force=force)
+
+
+def regrouped(chunks: Iterator[UInt8[np.ndarray, "f h w 3"]], count: int) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
+    """The same frames, `count` at a time; the last group may be shorter."""
+    waiting: list[np.ndarray] = []
+    have = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        have += len(chunk)
+        while have >= count:
+            whole = np.concatenate(waiting)
+            yield whole[:count]
+            waiting, have = [whole[count:]], have - count
+    if have:
+        yield np.concatenate(waiting)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# which weights
+
+
+def folder_of(model: ModelSection) -> Path | None:
+    """Where the weights of a name or folder lie; None for those that are no folder of ours.
+
+    Raises:
+        ConfigError: neither a known name nor a folder, with the nearest name.
+        WeightsError: a pickle, or an embedded model that this copy of the package does not hold.
+    """
+    name = model.ckpt
+    if name in EMBEDDED:
+        folder = WEIGHTS / name
+        if not (folder / CARD).is_file():
+            raise WeightsError(
+                f"this copy of longvie holds no weights for {name!r}: train them with `longvie train {name} --stage "
+                "all`, or try everything else with the random weights of --model tiny",
+                code="weights_missing",
+            )
+        return folder
+    if name in NAMES:
+        return None
+    folder = local(name)
+    if folder.suffix.lower() in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
+        raise WeightsError(f"{folder.name} is a pickle, which can run code and is never opened; give safetensors")
+    if not folder.is_dir():
+        raise ConfigError(f"no model {name[:80]!r}: neither a name nor a folder; {nearest(name, NAMES)}")
+    return folder
+
+
+def card_of(model: ModelSection) -> Card:
+    """What a model was made for, without its weights; errors as `folder_of`."""
+    folder = folder_of(model)
+    if folder is not None:
+        return read_card(folder)
+    return {"tiny": TINY, "longvie-2": LONGVIE_2}[model.ckpt]
+
+
+def load_models(model: ModelSection, place: torch.device, dtype: torch.dtype) -> Models:
+    """The weights, checked against their card, on a device.
+
+    Raises:
+        WeightsError: missing, damaged, or other ones than the card names.
+        ConfigError: longvie-2 without its three files.
+    """
+    folder = folder_of(model)
+    if folder is not None:
+        return load(folder, dtype=dtype).to(place)
+    if model.ckpt == "tiny":
+        return tiny().to(place)
+    if model.base is None or model.control is None:
+        raise ConfigError(
+            "longvie-2 is made of your own downloads: set model.base to the folder of Wan2.1-I2V-14B-480P, "
+            "model.control to control.safetensors and model.attention to dit.safetensors"
+        )
+    attention = None if model.attention is None else local(model.attention)
+    return read_longvie(local(model.base), local(model.control), attention, dtype=dtype).to(place)
+
+
+def state_of(name: str) -> tuple[str, str, str, str]:
+    """Name, form, controls and state of a model that is known by name, in words."""
+    section = ModelSection(ckpt=name)
+    try:
+        card = card_of(section)
+    except WeightsError as reason:
+        return name, "", "", "trained weights are not in this copy" if reason.code == "weights_missing" else str(reason)
+    height, width = card.size
+    state = (
+        "needs your own downloads" if name == "longvie-2" else "random weights, for tests" if card.random else "ready"
+    )
+    return name, f"{width}x{height}, {card.fps} frames/s", ", ".join(card.controls), state
+
+
+def recorded(folder: Path) -> LongVieConfig:
+    """What a run was asked for, so that it can be asked for again.
+
+    Raises:
+        InputError: no run, or one that was begun from Python with a picture in memory.
+    """
+    run = runs.Run.open(folder)
+    if not run.facts["asked"]:
+        raise InputError(f"{shown(folder)} does not say how it was asked for; repeat the call that began it")
+    config = LongVieConfig.from_mapping(run.facts["asked"])
+    seed = int(run.facts["request"]["script"]["seed"])
+    video = config.output.save_video
+    out = str(folder.absolute().with_suffix(".mp4")) if video else False
+    return replace(config, seed=seed, output=replace(config.output, save_video=out))
+
+
+def verify(model: ModelSection) -> int:
+    """Compare every file of a folder with its card, however large; how many were compared.
+
+    Raises:
+        WeightsError: one is missing or another one.
+    """
+    folder = folder_of(model)
+    if folder is None:
+        return 0
+    card = read_card(folder)
+    check_files(folder, card)
+    return len(card.files)

@@ -1,0 +1,429 @@
+"""What a user asks, checked before any weight is read: words and files → a script for a model known by its card.
+
+Files are read once into a folder of our own and hashed there; what happens to the originals later does not matter.
+"""
+
+import hashlib
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from longvie import controls
+from longvie.controls.beats import read_beats, strengths
+from longvie.controls.conditions import Conditions, read_conditions
+from longvie.controls.image import first_picture
+from longvie.controls.keyframes import Keyframe, read_keyframes
+from longvie.controls.text import Line, Timeline, parse, read_timeline
+from longvie.engine.clip import ClipConfig
+from longvie.engine.script import Direction, Script
+from longvie.errors import ConfigError, ControlError, InputError, MediaError, ScriptError
+from longvie.limits import LOCAL
+from longvie.media import VideoWriter, private_copy
+from longvie.media.files import room_for, shown
+from longvie.models.models import Card
+from longvie.presets import SEEDS, LongVieConfig, Size, check_work
+from longvie.shapes import Strides
+
+DIRECTIONS = ("depth", "tracks", "sketch", "segmentation")
+STRIDES = Strides()  # of every autoencoder that we know; a request is checked before one is loaded
+MOST_FILES = 60_000  # in a folder of pictures
+
+
+@dataclass(frozen=True)
+class Request:
+    """A video that can be made.
+
+    Attributes:
+        script: what the engine follows.
+        engine: how clips are sampled and tied together.
+        size, fps: of the video that is written; those of the script unless converted.
+        reports: one sentence per control: what was loaded.
+        warnings: sentences for the user.
+    """
+
+    script: Script
+    engine: ClipConfig
+    size: Size
+    fps: float
+    reports: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def converted(self) -> bool:
+        """Whether frames are written at another size or rate than they are made at."""
+        return (self.size, self.fps) != (self.script.size, self.script.fps)
+
+
+class Inputs:
+    """A folder of our own for the files of one request; use it in a `with`, for as long as the video is made."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="longvie-", ignore_cleanup_errors=True)
+        self.path = Path(self._folder.name)
+
+    def __enter__(self) -> "Inputs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the copies."""
+        self._folder.cleanup()
+
+    def take(self, source: str | Path) -> tuple[Path, str]:
+        """A copy of a file, or of the files in a folder, and its sha256.
+
+        Raises:
+            MediaError: no regular file, or an address.
+            LimitError, ResourceError: too large, or no room.
+        """
+        path = local(source)
+        if path.is_dir() and not path.is_symlink():
+            return self._take_folder(path)
+        copy, digest = private_copy(path, self.path)
+        named = copy.with_name(copy.name + path.suffix[:16])  # controls tell arrays from videos by the ending
+        copy.rename(named)
+        return named, digest
+
+    def _take_folder(self, folder: Path) -> tuple[Path, str]:
+        target = self.path / f"in-{secrets.token_hex(8)}"
+        with room_for(0, self.path):
+            target.mkdir()
+        total = hashlib.sha256()
+        names = sorted(entry.name for entry in folder.iterdir() if stat.S_ISREG(entry.lstat().st_mode))
+        LOCAL.check("frames", len(names), shown(folder))
+        for name in names:
+            copy, digest = private_copy(folder / name, target)
+            copy.rename(target / name)
+            total.update(f"{name}\0{digest}\n".encode())
+        return target, total.hexdigest()
+
+
+def local(source: str | Path) -> Path:
+    """The path of a local file.
+
+    Raises:
+        MediaError: an address, an empty name, or one with a zero character.
+    """
+    text = str(source)
+    if not text or "\0" in text:
+        raise MediaError("a file name is empty or holds a zero character; name a file")
+    scheme = text.split(":", 1)[0].lower() if ":" in text else ""
+    if "://" in text or scheme in ("http", "https", "ftp", "file", "data", "subfile", "concat", "lavfi"):
+        raise MediaError(f"{shown(Path(text))} is an address; download it first and name the file")
+    return Path(text)
+
+
+def prepare(
+    config: LongVieConfig, card: Card, inputs: Inputs, *, picture: np.ndarray | None = None, drawn_seed: int = 0
+) -> Request:
+    """Check everything that can be checked without weights.
+
+    Args:
+        picture: the first picture as 8-bit RGB, instead of a file.
+        drawn_seed: taken where the configuration's seed is -1.
+
+    Raises:
+        InputError: something cannot be used; says what.
+        LimitError: more than one run may ask for.
+    """
+    engine, settings = clip_config(config, card), config.controls
+    _check_names(config, card)
+    conditions = _conditions(settings.conditions, inputs)
+    opened = _Opened(config, card, inputs, conditions)
+    frames = opened.frames(_frames_asked(config, card))
+    check_work(frames, card.size, engine.steps)
+    size, fps = config.model.frame_size or card.size, config.model.fps or float(card.fps)
+    check_work(max(1, round(frames * fps / card.fps)), size, 1)
+    timeline = _timeline(config, conditions, card)
+    keyframes = _keyframes(settings.keyframes, frames, card, inputs)
+    script = Script(
+        frames=frames,
+        size=card.size,
+        fps=float(card.fps),
+        prompts=_with_captions(timeline, keyframes),
+        seed=config.seed if config.seed >= 0 else drawn_seed,
+        negative=card.negative if config.sampling.negative is None else config.sampling.negative,
+        picture=_picture(settings.image if picture is None else picture, card, inputs),
+        keyframes=keyframes,
+        controls=opened.directions(frames),
+        beats=_beats(settings.beats, frames, card),
+    )
+    spans = script.spans(STRIDES, clip=engine.clip, shared=engine.seam == "pixel")
+    reports = tuple(str(direction.signal.report) for direction in script.controls)
+    warnings = (*opened.warnings, *script.warnings(spans), *_said_of(config, card, size, fps))
+    return Request(script, engine, size, fps, reports, warnings)
+
+
+def clip_config(config: LongVieConfig, card: Card) -> ClipConfig:
+    """The engine's settings: what the weights were made for, with what the configuration says otherwise.
+
+    Raises:
+        ConfigError: settings that do not go together.
+    """
+    sampling, engine = config.sampling, config.engine
+    changes: dict[str, Any] = {
+        "steps": sampling.steps,
+        "shift": sampling.shift,
+        "guidance": sampling.guidance,
+        "sampling": sampling.mode,
+        "seam": engine.seam,
+        "recent": engine.recent,
+        "clip": engine.clip,
+    }
+    if sampling.chunk_seconds is not None and engine.clip is None:
+        changes["clip"] = max(1, round(sampling.chunk_seconds * card.fps / STRIDES.time))
+    if sampling.overlap_seconds is not None and engine.recent is None:
+        changes["recent"] = round(sampling.overlap_seconds * card.fps / STRIDES.time)
+    return ClipConfig.of(card, **{name: value for name, value in changes.items() if value is not None})
+
+
+def random_seed() -> int:
+    """A seed that nobody chose."""
+    return secrets.randbelow(SEEDS)
+
+
+def drawn(
+    name: str,
+    source: str | Path,
+    out: Path,
+    *,
+    size: Size,
+    fps: int | float,
+    frames: int | None = None,
+    align: str = "error",
+    declared: Mapping[str, Any] | None = None,
+    tell: Callable[[int, int], None] = lambda _done, _of: None,
+) -> controls.LoadReport:
+    """Draw a control file into an mp4 as a model of this size and rate sees it; what was loaded.
+
+    Raises:
+        ControlError, MediaError, LimitError: the source cannot be used.
+    """
+    control = controls.get(name)
+    with Inputs() as inputs:
+        copy, _ = inputs.take(source)
+        signal = control.load(
+            copy,
+            size=size,
+            fps=fps,
+            frames=frames,
+            align=align,  # type: ignore[arg-type]  # checked where it is used
+            declared=declared or None,
+        )
+        scale = control.fit(signal)
+        said = {"comment": "depth=picture"} if name == "depth" else {}
+        with VideoWriter(out, fps=fps, size=size, fragmented=False, metadata=said) as writer:
+            for span in controls.rendered_spans(control, signal, scale):
+                writer.write(span)
+                tell(writer.frames, signal.frames)
+        return signal.report
+
+
+# --------------------------------------------------------------------------------------------------------------
+# controls
+
+
+def absolute(config: LongVieConfig) -> LongVieConfig:
+    """The same with every file named from the root, so that it can be asked for again from elsewhere."""
+    files = ("image", *DIRECTIONS, "keyframes", "beats", "conditions")
+    settings = config.controls
+    named = {name: _absolute(getattr(settings, name)) for name in files}
+    model = replace(
+        config.model, **{name: _absolute(getattr(config.model, name)) for name in ("base", "control", "attention")}
+    )
+    return replace(config, controls=replace(settings, **named), model=model, prompts=_absolute(config.prompts))
+
+
+def _absolute(source: str | None) -> str | None:
+    return None if source is None else str(Path(source).absolute())
+
+
+class _Opened:
+    """The controls of a request: opened when the length is asked for, fitted when it is known."""
+
+    def __init__(self, config: LongVieConfig, card: Card, inputs: Inputs, conditions: Conditions | None) -> None:
+        self._config, self._card, self._conditions = config, card, conditions
+        settings = config.controls
+        given = {name: getattr(settings, name) for name in DIRECTIONS}
+        if conditions is not None:
+            _check_twice(given, conditions)
+        self._files = {name: inputs.take(source) for name, source in given.items() if source is not None}
+        self.warnings: tuple[str, ...] = ()
+
+    def frames(self, asked: int | None) -> int:
+        """How long the video is: as asked, as the conditions say, as the first control is, or one clip."""
+        if asked is not None:
+            return asked
+        if self._conditions is not None:
+            return self._conditions.frames
+        for name, (path, _) in self._files.items():
+            signal = self._load(name, path, None)
+            if signal.frames > 1:
+                return signal.frames
+        return self._card.frames
+
+    def directions(self, frames: int) -> tuple[Direction, ...]:
+        """Every control over the whole video, fitted; those of strength 0 are left out."""
+        made: list[Direction] = []
+        for name, (path, digest) in self._files.items():
+            self._add(made, name, self._load(name, path, frames), digest)
+        if self._conditions is not None:
+            for name in (name for name in self._conditions.files if name in DIRECTIONS):
+                signal = self._conditions.signal(
+                    self._control(name),
+                    size=self._card.size,
+                    fps=float(self._card.fps),
+                    declared=self._declared(name),
+                )
+                align = self._config.controls.align
+                signal = controls.align_signal(signal, frames=frames, fps=float(self._card.fps), align=align)
+                self._add(made, name, signal, None)
+        return tuple(made)
+
+    def _add(self, made: list[Direction], name: str, signal: controls.Signal, digest: str | None) -> None:
+        strength = getattr(self._config.controls, f"{name}_strength")
+        if strength == 0:
+            self.warnings += (f"{name} has strength 0 and is left out",)
+        else:
+            made.append(Direction.fitted(self._control(name), signal, strength=strength, source=digest))
+
+    def _load(self, name: str, path: Path, frames: int | None) -> controls.Signal:
+        return self._control(name).load(
+            path,
+            size=self._card.size,
+            fps=float(self._card.fps),
+            frames=frames,
+            align=self._config.controls.align,
+            declared=self._declared(name),
+        )
+
+    def _control(self, name: str) -> controls.Control:
+        return controls.get(name, quirks=True) if self._card.quirks else controls.get(name)
+
+    def _declared(self, name: str) -> dict[str, Any] | None:
+        settings = self._config.controls
+        if name == "depth" and settings.depth_content is not None:
+            return {"content": settings.depth_content}
+        if name == "tracks" and settings.tracks_size is not None:
+            return {"size": settings.tracks_size}
+        return None
+
+
+def _check_names(config: LongVieConfig, card: Card) -> None:
+    """Every control that is asked for, against those that the model was trained with."""
+    settings = config.controls
+    known = ", ".join(card.controls) or "none"
+    if settings.audio is not None:
+        raise ControlError(
+            f"audio is not a control yet; {card.name} knows {known}, and beats from a JSON file: leave controls.audio "
+            "empty",
+            code="control_untrained",
+        )
+    for name in DIRECTIONS:
+        if getattr(settings, name) is not None and name not in card.controls:
+            raise ControlError(f"{card.name} was not trained on {name}; it knows {known}", code="control_untrained")
+
+
+def _check_twice(given: dict[str, str | None], conditions: Conditions) -> None:
+    for name, source in given.items():
+        if source is not None and name in conditions.files:
+            raise ConfigError(f"{name} is given as a file and by the conditions; keep one of them")
+
+
+def _conditions(source: str | None, inputs: Inputs) -> Conditions | None:
+    """LongVie's cond.json with its files copied; it is refused where its files are."""
+    if source is None:
+        return None
+    found = read_conditions(local(source))
+    files = {
+        name: tuple(inputs.take(path)[0] for path in paths) for name, paths in found.files.items() if name != "video"
+    }
+    return replace(found, files=files)
+
+
+def _beats(source: str | None, frames: int, card: Card) -> Float[np.ndarray, " f"] | None:
+    if source is None:
+        return None
+    return strengths(read_beats(local(source)), frames=frames, fps=float(card.fps))
+
+
+# --------------------------------------------------------------------------------------------------------------
+# length, words, pictures
+
+
+def _frames_asked(config: LongVieConfig, card: Card) -> int | None:
+    """Frames at the model's rate, or None where the length is left to the controls."""
+    model = config.model
+    if model.frames is not None and model.duration is not None:
+        raise ConfigError(f"{model.frames} frames and {model.duration:g} s are asked for; give one of them")
+    if model.frames is not None:
+        return model.frames
+    if model.duration is not None:
+        return max(1, round(model.duration * card.fps))
+    if config.prompt is not None and config.prompts is None and config.controls.conditions is None:
+        lasts = parse(config.prompt).duration
+        return None if lasts is None else max(1, round(lasts * card.fps))
+    return None
+
+
+def _timeline(config: LongVieConfig, conditions: Conditions | None, card: Card) -> Timeline:
+    if config.prompts is not None:
+        timeline = read_timeline(local(config.prompts), first=config.prompt)
+    elif config.prompt is not None:
+        timeline = parse(config.prompt)
+    elif conditions is not None:
+        timeline = conditions.timeline(float(card.fps))
+    else:
+        raise ScriptError("no words are given: say what the video shows with a prompt", code="prompt_empty")
+    return timeline
+
+
+def _with_captions(timeline: Timeline, keyframes: Sequence[Keyframe]) -> Timeline:
+    """The words of keyframes that have some, from their time on."""
+    said = {line.time: line.prompt for line in timeline.lines}
+    said |= {key.time: key.caption for key in keyframes if key.caption is not None}
+    return replace(timeline, lines=tuple(Line(time, said[time]) for time in sorted(said)))
+
+
+def _keyframes(source: str | None, frames: int, card: Card, inputs: Inputs) -> tuple[Keyframe, ...]:
+    """Keyframes with their pictures copied; each is read again when it is needed."""
+    if source is None:
+        return ()
+    found = read_keyframes(local(source), frames=frames, fps=float(card.fps), stride=STRIDES.time)
+    return tuple(replace(keyframe, image=inputs.take(keyframe.image)[0]) for keyframe in found)
+
+
+def _picture(source: str | np.ndarray | None, card: Card, inputs: Inputs) -> Float[Tensor, "3 1 h w"] | None:
+    if source is None:
+        return None
+    pixels = inputs.take(source)[0] if isinstance(source, str) else source
+    if isinstance(pixels, np.ndarray) and (pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3):
+        raise InputError(
+            f"the picture is {pixels.dtype} of shape {pixels.shape}; give 8-bit RGB (height, width, 3), or a file"
+        )
+    return first_picture(pixels, size=card.size, crop="stretch" if card.quirks else "cover")
+
+
+def _said_of(config: LongVieConfig, card: Card, size: Size, fps: float) -> list[str]:
+    """What the user should know before anything is made."""
+    said = []
+    if card.random:
+        said.append(f"{card.name} has random weights: it tests everything and shows nothing")
+    if size != card.size:
+        made, wanted = (f"{width}x{height}" for height, width in (card.size, size))
+        said.append(f"the video is made at {made} and converted to {wanted}")
+    if fps != card.fps:
+        said.append(f"the video is made at {card.fps} frames a second and converted to {fps:g}")
+    if config.seed < 0:
+        said.append("the seed is drawn, and recorded with the run")
+    return said
