@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKLWan
+from safetensors.torch import save_file
+from torch import Tensor
 from torch.testing import assert_close
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from longvie.errors import WeightsError
+from longvie.models import names
+from longvie.models.encoders import WordEncoder
 from longvie.models.models import (
     CARD,
     LONGVIE_2,
@@ -23,6 +29,7 @@ from longvie.models.models import (
     save,
     tiny,
 )
+from longvie.models.transformer import VideoTransformer
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +146,68 @@ def test_no_model_is_said(tmp_path: Path) -> None:
 
 
 def test_a_published_folder_that_is_not_complete_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no \.safetensors file"):
+    with pytest.raises(WeightsError, match="has neither transformer nor diffusion_pytorch_model"):
         read_longvie(tmp_path, tmp_path / "control.safetensors")
+
+
+def published(folder: Path) -> tuple[Path, Path, Path]:
+    """LongVie 2 in small, in the folders and under the names in which its parts are published."""
+    base = folder / "Wan2.1-I2V"
+    (base / "text_encoder").mkdir(parents=True)
+    (base / "tokenizer").mkdir()
+    words = WordEncoder.fresh(["a red ball"], vocab_size=300, width=32, layers=1, heads=2, hidden=32)
+    words.encoder.save_pretrained(base / "text_encoder")
+    words.tokenizer.save(str(base / "tokenizer" / "tokenizer.json"))
+    tower = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=16,
+            image_size=28,
+            patch_size=14,
+        )
+    )
+    (base / "image_encoder").mkdir()
+    save_file(_contiguous(tower.state_dict()), base / "image_encoder" / "model.safetensors")
+    (base / "vae").mkdir()
+    vae = AutoencoderKLWan(base_dim=4, num_res_blocks=1)
+    save_file(_contiguous(vae.state_dict()), base / "vae" / "diffusion_pytorch_model.safetensors")
+    whole = VideoTransformer(
+        width=256, layers=2, heads=2, ffn=32, text_width=32, time_width=16, image_width=32, control_layers=1
+    ).state_dict()
+    trunk = {name: weight for name, weight in whole.items() if not name.startswith("controls.")}
+    branches = {names.to_longvie(name): weight for name, weight in whole.items() if name.startswith("controls.")}
+    save_file(_contiguous(trunk), base / "diffusion_pytorch_model.safetensors")
+    save_file(_contiguous(branches), folder / "control.safetensors")
+    attention = {name: weight + 1 for name, weight in trunk.items() if "self_attn" in name}
+    save_file(_contiguous(attention), folder / "dit.safetensors")
+    save_file({"conv1.bias": torch.zeros(1)}, base / "Wan2.1_VAE.safetensors")  # no business of the transformer's
+    return base, folder / "control.safetensors", folder / "dit.safetensors"
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def test_longvie_2_is_read_from_its_published_parts(tmp_path: Path) -> None:
+    models = read_longvie(*published(tmp_path))
+    assert models.card == LONGVIE_2
+    assert models.transformer.config.control_layers == 1
+    assert models.transformer.blocks[0].self_attn.q.bias.mean() == 1  # of dit.safetensors
+    assert models.transformer.time_projection[1].weight.dtype == torch.float32
+    assert models.transformer.blocks[0].ffn[0].weight.dtype == torch.bfloat16
+    assert models.autoencoder.latent_channels == 16
+    assert models.words.encode(["a ball"]).shape == (1, 512, 32)
+    assert models.pictures is not None
+    assert models.pictures.encode(torch.zeros(1, 3, 20, 30)).shape == (1, 5, 32)
+    saved = save(models, tmp_path / "saved")
+    assert replace(load(tmp_path / "saved", dtype=torch.bfloat16).card, files={}) == replace(saved, files={})
+
+
+def test_moving_models_says_nothing(made: Models, capfd: pytest.CaptureFixture[str]) -> None:
+    made.to(torch.device("cpu"), torch.float32)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_guidance_and_steps_of_longvie_2_are_the_published_ones() -> None:

@@ -102,7 +102,8 @@ def test_shards_are_read_as_their_index_says(model: VideoTransformer, tmp_path: 
     written(tmp_path, {"something.else": torch.zeros(1)}, "other.safetensors")
     index = {name: f"part-{at}.safetensors" for at, half in enumerate(halves) for name in half}
     (tmp_path / "all.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    assert open_checkpoint(tmp_path).shapes.keys() == trunk(model).keys()
+    for path in (tmp_path, tmp_path / "all.safetensors.index.json"):
+        assert open_checkpoint(path).shapes.keys() == trunk(model).keys()
     (tmp_path / "part-1.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"part-1\.safetensors is missing"):
         open_checkpoint(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from golden import OWN_DIR, Fixture, check_file
@@ -566,3 +567,33 @@ def test_layouts_round_trip() -> None:
     assert back == set(ours)
     branches = [name for theirs in recorded["dual_controller"] for name in names.transformer(theirs, nothing)]
     assert [names.to_longvie(name) for name in branches] == list(recorded["dual_controller"])
+
+
+# --- the checks must be able to fail --------------------------------------------------------------------------------
+
+
+def outputs_of(*stems: str) -> list[tuple[str, str]]:
+    loaded = [Fixture.load(OWN_DIR / FAMILY / f"{stem}.safetensors") for stem in stems]
+    return [(fixture.path.stem, name) for fixture in loaded for name in sorted(fixture.outputs)]
+
+
+CHEAP = ("degradation", "flow_match_schedule", "i2v_condition", "rope_and_time", "training_loss")
+
+
+@pytest.mark.parametrize(("stem", "name"), outputs_of(*CHEAP))
+def test_a_wrong_output_is_noticed(stem: str, name: str) -> None:
+    fixture = Fixture.load(OWN_DIR / FAMILY / f"{stem}.safetensors")
+    wrong = fixture.outputs[name].clone()
+    wrong.view(-1)[0] += 3
+    fixture.outputs[name] = wrong
+    with torch.inference_mode(), pytest.raises(AssertionError):
+        CHECKS[stem](fixture)
+
+
+def test_an_output_that_nobody_knows_is_noticed() -> None:
+    fixture = Fixture.load(OWN_DIR / FAMILY / "degradation.safetensors")
+    fixture.outputs["sharpened"] = torch.zeros(1)
+    with torch.inference_mode():
+        check_degradation(fixture)
+    with pytest.raises(pytest.fail.Exception, match="sharpened"):
+        fixture.finish()

@@ -137,7 +137,7 @@ class Models:
         """The same models, moved (in place, as torch does)."""
         for part in (self.transformer, self.autoencoder, self.words, self.pictures, self.live):
             if isinstance(part, nn.Module):
-                part.to(device, dtype)
+                nn.Module.to(part, device, dtype)  # diffusers' own `to` warns of float32 layers that there are none of
         return self
 
 
@@ -321,7 +321,8 @@ def read_longvie(
         WeightsError: something is missing, a pickle, or does not fit.
     """
     precise = () if all_bfloat16 else PRECISE
-    trunk = base / "transformer" if (base / "transformer").is_dir() else base
+    file = "diffusion_pytorch_model.safetensors"
+    trunk = _first(base, "transformer", f"{file}.index.json", file)
     return Models(
         card=LONGVIE_2,
         transformer=read_transformer(trunk, control=control, attention=attention, dtype=dtype, precise=precise),

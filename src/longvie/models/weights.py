@@ -69,7 +69,7 @@ def _finite(tensor: Tensor, name: str) -> Tensor:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """A `.safetensors` file, or a folder of them (with its index, if there is one). Reads headers only.
+    """A `.safetensors` file, an index of shards, or a folder of either. Reads headers only.
 
     Raises:
         WeightsError: nothing there, a pickle, a broken file, a shard missing, or one name in two files.
@@ -93,7 +93,7 @@ def _files(path: Path) -> list[Path]:
             f" longvie models convert {path.name} {path.stem}.safetensors"
         )
     if path.is_file():
-        return [path]
+        return _indexed(path) if path.name.endswith(".safetensors.index.json") else [path]
     if not path.is_dir():
         raise WeightsError(f"no file or folder {path}")
     files = sorted(path.glob("*.safetensors"))
