@@ -214,6 +214,14 @@ def test_a_rate_that_is_none_is_refused(control: Control, tmp_path: Path, fps: o
         control.load(source, size=SIZE, fps=16, declared=declared | {"fps": fps})
 
 
+def test_a_video_of_one_frame_is_not_a_picture(control: Control, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "one.mp4", fps=16, size=SIZE) as writer:
+        writer.write(levels)
+    with pytest.raises(InputError, match="covers 1 frame, the clip needs 81: add 80"):
+        control.load(tmp_path / "one.mp4", size=SIZE, fps=16, frames=81)
+
+
 def test_a_drawn_video_passes_at_the_models_size(control: Control, tmp_path: Path) -> None:
     """Drawn once by the control itself, written, and loaded again."""
     signal = load(control, tmp_path, have=9)

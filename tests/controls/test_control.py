@@ -11,7 +11,7 @@ from longvie import controls
 from longvie.controls.control import Carried, Scale, encode_span, encode_spans
 from longvie.controls.depth import DepthRange
 from longvie.controls.signals import ArraySignal, Joined, LoadReport, align_signal, crop_box, held, place
-from longvie.errors import ControlError, ShapeError
+from longvie.errors import ConfigError, ControlError, ShapeError
 
 
 def numbers(frames: int, *, fps: float = 16, content: str = "disparity") -> ArraySignal:
@@ -103,6 +103,11 @@ def test_resampled_spans_are_the_resampled_whole(have: int, frames: int) -> None
     spans = [int(signal.read(at, at + 1)[0, 0, 0]) for at in range(frames)]
     assert spans == shown(signal)
     assert spans == sorted(spans)
+
+
+def test_an_unknown_policy_names_the_known() -> None:
+    with pytest.raises(ConfigError, match="use one of error, trim, pad-last, resample"):
+        align_signal(numbers(3), frames=3, fps=16, align="pad_last")
 
 
 def test_a_single_picture_is_held() -> None:

@@ -9,7 +9,7 @@ from weakref import finalize
 
 import numpy as np
 
-from longvie.controls.signals import LoadReport, Mapped, Rate, Signal, check_span
+from longvie.controls.signals import Align, LoadReport, Mapped, Rate, Signal, align_signal, check_span, held
 from longvie.errors import ControlError, MediaError
 from longvie.limits import LOCAL, Limits
 from longvie.media import VideoFrames, probe_video, read_grey16, read_picture
@@ -39,6 +39,11 @@ class Opened:
     @property
     def drawn(self) -> bool:
         return self.form in ("video", "pictures")
+
+    def aligned(self, *, frames: int | None, fps: Rate, align: Align) -> Signal:
+        """The signal at the clip's length and rate; a picture is shown all the time, a video of one frame is not."""
+        signal = self.signal if self.form == "video" else held(self.signal, frames)
+        return align_signal(signal, frames=frames, fps=fps, align=align)
 
 
 @dataclass(frozen=True)

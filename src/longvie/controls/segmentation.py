@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longvie.controls.control import Branch, Control, Scale, declare, declared_rate, glances, register, spans
 from longvie.controls.opening import open_source
-from longvie.controls.signals import Align, Crop, Mapped, Rate, Signal, Size, align_signal, held, place
+from longvie.controls.signals import Align, Crop, Mapped, Rate, Signal, Size, place
 from longvie.errors import ControlError
 from longvie.media import to_unit
 
@@ -74,10 +74,9 @@ class Segmentation(Control):
         """
         told = declare(SegmentationDeclared, declared, "segmentation")
         opened = open_source(source, "segmentation", fps=told.fps or fps, members=("labels", "segmentation"), deep=True)
-        signal = opened.signal
+        raw = opened.aligned(frames=frames, fps=fps, align=align)
         if opened.form == "grey16":
-            signal = Mapped(signal, _narrowed, signal.height, signal.width, signal.report)
-        raw = align_signal(held(signal, frames), frames=frames, fps=fps, align=align)
+            raw = Mapped(raw, _narrowed, raw.height, raw.width, raw.report)
         low, high = _check_colours(raw) if opened.drawn else _check_labels(raw)
         report = replace(raw.report, content="labels", low=low, high=high)
         crop = "stretch" if self.quirks else "cover"

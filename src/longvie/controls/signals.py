@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 
-from longvie.errors import ControlError
+from longvie.errors import ConfigError, ControlError
 from longvie.media import resize_frames
 from longvie.media.convert import Resize
 
@@ -187,7 +187,7 @@ class Joined:
         return span
 
 
-def align_signal(signal: Signal, *, frames: int | None, fps: Rate, align: Align) -> Signal:
+def align_signal(signal: Signal, *, frames: int | None, fps: Rate, align: str) -> Signal:
     """A signal of the length and rate that the clip needs; how, is the caller's choice and is noted in the report.
 
     - `error`: the lengths must agree; another rate is noted, and frame i stays frame i;
@@ -198,7 +198,10 @@ def align_signal(signal: Signal, *, frames: int | None, fps: Rate, align: Align)
 
     Raises:
         ControlError: the lengths differ and `align` does not say what to do about it (`control_length`).
+        ConfigError: `align` is none of these.
     """
+    if align not in get_args(Align):
+        raise ConfigError(f"align is {align!r}; use one of {', '.join(get_args(Align))}")
     have = signal.frames
     if align == "resample":
         return _resampled(signal, frames, fps)
@@ -266,8 +269,9 @@ def _noted(signal: Signal, note: str) -> Signal:
 
 
 def _length(control: str, have: int, need: int) -> ControlError:
+    covers = f"{control} covers {have} frame{'' if have == 1 else 's'}"
     fix = f'add {need - have}, or use align="pad-last"' if have < need else f'drop {have - need}, or use align="trim"'
-    return ControlError(f"{control} covers {have} frames, the clip needs {need}: {fix}", code="control_length")
+    return ControlError(f"{covers}, the clip needs {need}: {fix}", code="control_length")
 
 
 def _joined_report(reports: Sequence[LoadReport], frames: int) -> LoadReport:

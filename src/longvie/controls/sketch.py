@@ -15,7 +15,7 @@ from torch import Tensor
 
 from longvie.controls.control import Branch, Control, Scale, declare, declared_rate, glances, register, spans
 from longvie.controls.opening import open_source
-from longvie.controls.signals import Align, Mapped, Rate, Signal, Size, align_signal, held, place
+from longvie.controls.signals import Align, Mapped, Rate, Signal, Size, place
 from longvie.errors import ControlError
 
 Content = Literal["lines", "video"]
@@ -76,7 +76,7 @@ class Sketch(Control):
         """
         told = declare(SketchDeclared, declared, "sketch")
         opened = open_source(source, "sketch", fps=told.fps or fps, members=("sketch", "lines"))
-        raw = align_signal(held(opened.signal, frames), frames=frames, fps=fps, align=align)
+        raw = opened.aligned(frames=frames, fps=fps, align=align)
         white = 255.0 if opened.drawn else _white(raw)
         draw = partial(to_lines, size=size, sketch=self, content=told.content, white=white)
         report = replace(raw.report, content="lines" if told.content == "lines" else f"edges ({self.edges})")

@@ -19,7 +19,7 @@ from torch import Tensor
 from longvie.controls.control import Branch, Control, Scale, declare, register, spans
 from longvie.controls.opening import open_source
 from longvie.controls.published import PaintedTracks
-from longvie.controls.signals import Align, Crop, Mapped, Rate, Signal, Size, Span, align_signal, held, place
+from longvie.controls.signals import Align, Crop, Mapped, Rate, Signal, Size, Span, align_signal, place
 from longvie.controls.trackfile import ENDINGS, TracksDeclared, read_tracks
 from longvie.controls.trackset import JoinedTracks, TrackSpan
 from longvie.media import to_unit
@@ -80,10 +80,9 @@ class Tracks(Control):
             tracks = read_tracks(source, told, fps=fps)
             if not self.quirks:
                 return align_signal(tracks.placed(size, crop), frames=frames, fps=fps, align=align)
-            signal: Signal = PaintedTracks(tracks)
+            signal = align_signal(PaintedTracks(tracks), frames=frames, fps=fps, align=align)
         else:
-            signal = open_source(source, "tracks", fps=told.fps or fps).signal
-        signal = align_signal(held(signal, frames), frames=frames, fps=fps, align=align)
+            signal = open_source(source, "tracks", fps=told.fps or fps).aligned(frames=frames, fps=fps, align=align)
         draw = partial(place, size=size, crop=crop, how="bicubic" if self.quirks else "area")
         report = replace(signal.report, content="drawn dots")
         return Mapped(signal, draw, *size, report)
