@@ -222,7 +222,6 @@ class ClipEngine:
         """Frames of one clip as they are decoded, without those past the end of the script."""
         at = span.new
         for frames, after in self.seam.frames(latents, span, state):
-            finite(frames, "decoded frames", f"clip {span.clip}, from frame {at} on")
             wanted = frames[:, : script.frames - at]
             yield Chunk(at, script.fps, wanted, after, self.seam.rounding)
             at += frames.shape[1]

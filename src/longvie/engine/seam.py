@@ -241,7 +241,7 @@ class LatentSeam(_Seam):
     ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
         """New frames as they are decoded; with the last ones, the state for the next clip."""
         shown = span.start
-        for frames, decoder in decoded(latents, self.models.autoencoder, state.decoder):
+        for frames, decoder in decoded(latents, self.models.autoencoder, state.decoder, f"clip {span.clip}"):
             shown += frames.shape[1]
             yield frames, self._after(latents, state, decoder) if shown == span.stop else None
 
@@ -345,7 +345,7 @@ class PixelSeam(_Seam):
     ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
         """New frames as they are decoded, without the one that the clip before has shown; at last, the state."""
         shown, tail = span.start, None
-        for frames, _ in decoded(latents, self.models.autoencoder, None):
+        for frames, _ in decoded(latents, self.models.autoencoder, None, f"clip {span.clip}"):
             first, shown = shown, shown + frames.shape[1]
             tail = (frames if tail is None else torch.cat((tail, frames), dim=1))[:, -TAIL:]
             after = self._after(tail, state) if shown == span.stop else None

@@ -79,14 +79,22 @@ def decoded(
     latents: Float[Tensor, "1 c l h w"],
     autoencoder: Autoencoder[Any],
     state: AutoencoderState | None,
+    where: str,
     *,
     at_once: int = AT_ONCE,
 ) -> Iterator[tuple[Float[Tensor, "3 f H W"], AutoencoderState]]:
-    """Frames as they come, with the state of the decoder after them."""
+    """Frames as they come, with the state of the decoder after them.
+
+    Args:
+        where: in which part of the video, for the message.
+
+    Raises:
+        LongVieError: see `finite`.
+    """
     for group in latents.split(at_once, dim=2):
         with torch.no_grad():
             frames, state = autoencoder.decode(group.to(autoencoder.device, autoencoder.dtype), state)
-        yield frames[0], state
+        yield finite(frames[0], "decoded frames", where), state
 
 
 def finite(tensor: Tensor, what: str, where: str) -> Tensor:
