@@ -84,7 +84,7 @@ class ArrayFile:
         row = self._stored.itemsize * math.prod(self.shape[1:])
         self._limits.check("array_bytes", (stop - start) * row, self._name)
         if self._mapped is not None:
-            return np.ascontiguousarray(self._mapped[start:stop], self.dtype)
+            return np.array(self._mapped[start:stop], self.dtype, order="C")
         with _readable(self._name):
             self._stream.seek(self._begin + start * row)
             data = self._stream.read((stop - start) * row)
@@ -162,7 +162,8 @@ def _array_in(
     if member is None and len(found) > 1:
         raise MediaError(f"{name} holds {len(found)} arrays ({_listed(found)}); say which one")
     if not found or (member is not None and member not in found):
-        raise MediaError(f"{name} holds no array {member or ''}; there are: {_listed(found) or 'none'}")
+        asked = "" if member is None else " " + shown(Path(member))
+        raise MediaError(f"{name} holds no array{asked}; there are: {_listed(found) or 'none'}")
     entry = next(iter(found.values())) if member is None else found[member]
     with _readable(name):
         return opened.enter_context(archive.open(entry)), entry.file_size

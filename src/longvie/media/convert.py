@@ -107,13 +107,13 @@ def _ticks_before(frame: int, ratio: Fraction) -> int:
 
 
 def adapt_frames(
-    chunks: Iterable[UInt8[np.ndarray, "f h w 3"]],
+    chunks: Iterable[UInt8[np.ndarray, "_ h w 3"]],
     *,
     from_fps: Rate,
     to_fps: Rate,
     size: Size | None = None,
     first: int = 0,
-) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
+) -> Iterator[UInt8[np.ndarray, "_ _ _ 3"]]:
     """The same video at another rate and size, chunk by chunk, without looking ahead; equals converting it whole.
 
     Args:
