@@ -341,6 +341,7 @@ def read_transformer(
     attention: Path | None = None,
     dtype: torch.dtype = torch.float32,
     head: int = WAN_HEAD,
+    eps: float = 1e-6,
     precise: Sequence[str] = PRECISE,
 ) -> VideoTransformer:
     """A published transformer: Wan's or diffusers' layout, with LongVie's files over it.
@@ -349,6 +350,7 @@ def read_transformer(
         trunk: file or folder.
         control: LongVie's `control.safetensors`.
         attention: LongVie's `dit.safetensors`: any part of the trunk's weights, which replace the trunk's own.
+        head, eps: channels per head, and of the norms: what no shape tells.
         precise: parts of names that stay in float32; () is LongVie's own all-bfloat16.
 
     Raises:
@@ -360,7 +362,7 @@ def read_transformer(
     if branches is not None:
         shapes |= renamed(branches, names.transformer)
     with init_empty_weights():
-        model = VideoTransformer(**described(shapes, head))
+        model = VideoTransformer(**described(shapes, head), eps=eps)
     types = {"dtype": dtype, "precise": precise}
     fill(model, base, names.transformer, needed=of_trunk, **types)
     if branches is not None:

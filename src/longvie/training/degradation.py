@@ -184,7 +184,7 @@ def _integer(below: int, generator: torch.Generator) -> int:
 
 def _gaussian(picture: Float[Tensor, "h w"], deviation: float) -> Float[Tensor, "h w"]:
     """Blurred along both axes; the picture is mirrored at its border, the border itself not repeated."""
-    reach = int(4 * deviation + 0.5)
+    reach = (round(8 * deviation + 1) | 1) // 2  # as wide as OpenCV's
     offsets = torch.arange(-reach, reach + 1, device=picture.device)
     kernel = torch.exp(-0.5 * (offsets.to(picture) / deviation).square())
     kernel = kernel / kernel.sum()
