@@ -41,7 +41,7 @@ class Limits:
     video_pixels: int = 9 * MIB  # 4K is 8.3 million
     frames: int = 60_000  # an hour at 16 frames a second
     seconds: int | float = 3_000.0
-    frames_per_second: int | float = 240.0
+    frames_per_second: int | float = 1000
     decoded_bytes: int = 64 * GIB  # 8-bit RGB that one opened file may be decoded into, over its whole life
     array_bytes: int = GIB  # what one call may hand back
     points: int = 100_000

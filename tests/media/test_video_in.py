@@ -220,6 +220,12 @@ def test_each_limit_is_named(make: Make, name: str, limits: Limits, said: str) -
     assert refused.value.exit_code == 3
 
 
+@pytest.mark.parametrize("fps", [0, -16, float("nan"), 1e6])
+def test_rates_that_cannot_be_asked_for(make: Make, fps: int | float) -> None:
+    with pytest.raises(MediaError, match="frames a second"):
+        read_video(make(), fps=fps)
+
+
 def test_limits_count_ticks_after_resampling(make: Make) -> None:
     with pytest.raises(LimitError, match="at 240 frames a second: 180 frames, at most 100"):
         VideoFrames(make(), fps=240, limits=Limits(frames=100))

@@ -119,6 +119,13 @@ def test_a_plain_file_replaces_the_old_one_only_when_it_is_whole(tmp_path: Path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.mp4"]
 
 
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "c.mp4", fps=16, size=SIZE) as out:
+        out.write(numbered(range(5)))
+        out.close()
+        assert numbers_in(read_video(tmp_path / "c.mp4")) == list(range(5))
+
+
 def test_a_video_without_frames_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no frame was written"), VideoWriter(tmp_path / "0.mp4", fps=16, size=SIZE):
         pass

@@ -28,7 +28,7 @@ from jaxtyping import Int64, UInt8
 from longvie.errors import LimitError, MediaError
 from longvie.limits import LOCAL, Limits
 from longvie.media.containers import open_front
-from longvie.media.convert import Rate, Size, resample_indices, resize_frames
+from longvie.media.convert import Rate, Size, exact_rate, resample_indices, resize_frames
 from longvie.media.files import open_regular, shown
 
 DECODERS = "h264,hevc,libdav1d,av1,vp9,vp8,mpeg4,mjpeg,prores,ffv1"
@@ -263,9 +263,8 @@ class VideoFrames:
             raise MediaError(f"{self._name} is turned by {first.rotation} degrees; only quarter turns are read")
         self._turns = first.rotation // 90
         height, width = (first.width, first.height) if self._turns % 2 else (first.height, first.width)
-        steps = np.diff(self._timeline.times)
-        rate = self._rate()
-        duration_s = float(self._seconds()[-1] + 1 / rate)
+        rate, seconds = self._rate(), self._seconds()
+        duration_s = float(seconds[-1] + 1 / rate)
         self._limits.check("seconds", duration_s, self._name)
         self._restart()
         self._spent = 0
@@ -277,8 +276,8 @@ class VideoFrames:
             duration_s=duration_s,
             rotation=first.rotation,
             codec=self._stream.codec_context.name,
-            # A container's clock may be coarser than a frame's length (Matroska counts milliseconds).
-            constant_rate=self._timeline.timed and (len(steps) == 0 or int(steps.max() - steps.min()) <= 2),
+            # Within a quarter of a frame: clocks are coarse (Matroska counts milliseconds) and cameras jitter.
+            constant_rate=bool(np.abs(seconds * float(rate) - np.arange(len(seconds))).max() < 0.25),
             metadata=dict(self._container.metadata),
         )
 
@@ -298,7 +297,7 @@ class VideoFrames:
 
     def _frames_at(self, fps: Rate) -> Int64[np.ndarray, " n"]:
         """Frame numbers at the ticks of another rate."""
-        ticks = max(1, round(self.info.duration_s * float(fps)))
+        ticks = max(1, round(self.info.duration_s * float(exact_rate(fps))))
         self._limits.check("frames", ticks, f"{self._name} at {float(fps):g} frames a second")
         if self.info.constant_rate:
             return resample_indices(self.info.frames, self._rate(), fps)
@@ -317,6 +316,7 @@ def readable(name: str) -> Iterator[None]:
 
 
 def open_container(file: BinaryIO, name: str, limits: Limits) -> tuple[InputContainer, VideoStream]:
+    """FFmpeg's view of an open file, with everything forced that could be; close the container before the file."""
     demuxer, front = open_front(file, name)
     demuxing = {"protocol_whitelist": "file", "codec_whitelist": DECODERS, "format_whitelist": "mov,matroska,webm"}
     decoding = {"threads": "1", "max_pixels": str(limits.video_pixels)}
@@ -358,7 +358,7 @@ def _read_timeline(container: InputContainer, stream: VideoStream, name: str, li
                 times.append(packet.pts)
     if found < promised:
         raise MediaError(f"{name} promises {promised} frames, {found} are there; it is cut short, write it again")
-    if not times or (stream.codec_context.name != "mjpeg" and not keys and None not in times):
+    if not times:
         raise MediaError(f"{name} holds no frame that can be decoded; at least 1 is needed")
     return _order(times, keys)
 
@@ -369,6 +369,7 @@ def _unseen(packet: av.Packet, stream: VideoStream) -> bool:
 
 
 def _order(times: list[int | None], keys: list[int]) -> _Timeline:
+    """Packets come in the order of decoding; sort them by when they are shown."""
     known = [time for time in times if time is not None]
     if len(known) < len(times) or len(set(known)) < len(known) or not keys:
         return _Timeline(np.arange(len(times)), np.zeros(1, np.int64), timed=False)

@@ -90,7 +90,7 @@ class VideoWriter:
             self._stream = self._h264()
             self._container.start_encoding()  # a folder that cannot be written is found now and not after an hour
             self._opened = opened.pop_all()
-        self._fragmented = fragmented
+        self._fragmented, self._closed = fragmented, False
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -98,7 +98,8 @@ class VideoWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
             self.close()
-        else:
+        elif not self._closed:
+            self._closed = True
             self._abandon()
 
     def write(self, frames: UInt8[np.ndarray, "f h w 3"] | Float[Tensor, "3 f h w"]) -> None:
@@ -118,12 +119,15 @@ class VideoWriter:
                 self._mux(self._picture(frame))
 
     def close(self) -> None:
-        """Finish the file and wait until it is on the disk.
+        """Finish the file and wait until it is on the disk; closing again does nothing.
 
         Raises:
             MediaError: no frame was written.
             ResourceError: no room for the end of the file.
         """
+        if self._closed:
+            return
+        self._closed = True
         if self.frames == 0:
             self._abandon()
             raise MediaError(f"no frame was written to {shown(self._path)}; a video needs at least 1")
@@ -141,9 +145,11 @@ class VideoWriter:
 
     def _abandon(self) -> None:
         """After an error: keep the fragments that are whole, remove a plain file that is not."""
-        with suppress(av.error.FFmpegError, OSError, ValueError):
+        failures = (av.error.FFmpegError, OSError, ValueError)
+        with suppress(*failures):
             if self.frames:
                 self._mux(None)
+        with suppress(*failures):
             self._container.close()
         with suppress(_Abandoned):
             self._opened.__exit__(_Abandoned, _Abandoned(), None)
