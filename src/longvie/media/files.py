@@ -37,7 +37,7 @@ def open_regular(path: Path, *, limits: Limits = LOCAL, error: type[InputError] 
         ResourceError: the process has no file handles left.
     """
     try:
-        handle = os.open(path, _READ | os.O_CLOEXEC if hasattr(os, "O_CLOEXEC") else _READ)
+        handle = os.open(path, _READ)
     except (OSError, ValueError) as reason:
         raise _open_failed(path, reason, error) from None
     try:
