@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from longvie import controls
+from longvie.controls import signals
 from longvie.controls.control import Carried, Scale, encode_span, encode_spans
 from longvie.controls.depth import DepthRange
 from longvie.controls.signals import ArraySignal, Joined, LoadReport, align_signal, crop_box, held, place
@@ -137,6 +138,21 @@ def test_clips_that_do_not_belong_together_are_not_joined() -> None:
 def test_spans_outside_are_refused(start: int, stop: int) -> None:
     with pytest.raises(ControlError, match="has 5"):
         numbers(5).read(start, stop)
+
+
+def test_large_frames_are_mapped_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are asked for, a wrapper holds no more of its source than `AT_ONCE` pixels."""
+    read: list[int] = []
+
+    def double(frames: np.ndarray) -> np.ndarray:
+        read.append(len(frames))
+        return 2 * frames
+
+    monkeypatch.setattr(signals, "AT_ONCE", 3 * 4 * 6)
+    source = numbers(10)
+    mapped = signals.Mapped(source, double, 4, 6, source.report)
+    assert shown(mapped) == list(range(0, 20, 2))
+    assert max(read) == 3
 
 
 # --- placing

@@ -1,5 +1,6 @@
 """Depth: what the numbers mean, one range for the whole signal, what is refused."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -73,6 +74,49 @@ def test_sky_is_as_far_as_can_be(tmp_path: Path) -> None:
     assert np.array_equal(load(tmp_path, values, sky=0.0).read(0, 5), disparity)
 
 
+def test_a_wall_before_the_sky_is_something(tmp_path: Path) -> None:
+    values = np.full((2, 12, 20), 5, np.float32)
+    values[:, :4] = np.inf
+    grey = rendered(load(tmp_path, values))
+    assert (grey[:, :4] == 1).all()
+    assert (grey[:, 4:] == 0).all()
+
+
+def test_a_drawn_picture_is_shown_all_the_time(tmp_path: Path) -> None:
+    levels = np.linspace(0, 255, 12 * 20).reshape(12, 20).astype(np.uint8)
+    write_picture(tmp_path / "drawn.png", levels)
+    signal = Depth().load(tmp_path / "drawn.png", size=SIZE, fps=16, frames=5, declared={"content": "picture"})
+    assert np.array_equal(signal.read(4, 5)[0, ..., 1], levels)
+
+
+def test_exr_is_metric_when_it_is_declared(tmp_path: Path) -> None:
+    for number, frame in enumerate(metres(2)):
+        (tmp_path / f"{number}.exr").write_bytes(exr(frame))
+    signal = Depth().load(tmp_path, size=SIZE, fps=16, declared={"content": "metric"})
+    assert np.allclose(signal.read(0, 2), 1 / metres(2))
+
+
+def exr(values: np.ndarray) -> bytes:
+    """One channel Z, 32-bit floats, uncompressed scan lines."""
+    height, width = values.shape
+
+    def attribute(name: bytes, kind: bytes, data: bytes) -> bytes:
+        return name + b"\0" + kind + b"\0" + struct.pack("<I", len(data)) + data
+
+    box = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    head = b"\x76\x2f\x31\x01" + struct.pack("<I", 2)
+    head += attribute(b"channels", b"chlist", b"Z\0" + struct.pack("<iB3xii", 2, 0, 1, 1) + b"\0")
+    head += attribute(b"compression", b"compression", b"\0") + attribute(b"lineOrder", b"lineOrder", b"\0")
+    head += attribute(b"dataWindow", b"box2i", box) + attribute(b"displayWindow", b"box2i", box)
+    head += attribute(b"pixelAspectRatio", b"float", struct.pack("<f", 1))
+    head += attribute(b"screenWindowCenter", b"v2f", bytes(8))
+    head += attribute(b"screenWindowWidth", b"float", struct.pack("<f", 1)) + b"\0"
+    lines = [struct.pack("<iI", y, width * 4) + values[y].astype("<f4").tobytes() for y in range(height)]
+    first = len(head) + 8 * height
+    offsets = struct.pack(f"<{height}Q", *(first + y * len(lines[0]) for y in range(height)))
+    return head + offsets + b"".join(lines)
+
+
 def test_what_numbers_mean_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="declare content='metric'") as error:
         load(tmp_path, metres(), None)
@@ -108,7 +152,7 @@ def test_an_npz_says_what_it_holds_by_the_name_of_its_array(tmp_path: Path) -> N
         (0.0, 0.05, "depth_zero"),
         (7.0, 1.0, "depth_constant"),
         (0.0, 1.0, "depth_constant"),
-        (np.nan, 1.0, "depth_constant"),
+        (np.nan, 1.0, "depth_nonfinite"),
         (np.inf, 1.0, "depth_constant"),
     ],
 )

@@ -52,6 +52,15 @@ def test_blue_collapses_where_distance_reaches_0() -> None:
     assert not TrackStyle.of(points).colours[:, 2].any()
 
 
+def test_points_that_are_lost_on_the_way_are_left_out() -> None:
+    points = np.random.default_rng(0).uniform(2, 30, (3, 5, 3)).astype(np.float32)
+    whole = PaintedTracks(track_signal(points, size=(32, 32), fps=16)).read(0, 3)
+    points[1:, 4] = np.nan
+    lost = PaintedTracks(track_signal(points, size=(32, 32), fps=16)).read(0, 3)
+    assert (lost[0] == whole[0]).all()
+    assert lost[1].any()
+
+
 def test_published_drawing_refuses_what_it_cannot_draw() -> None:
     flat = track_signal(np.ones((2, 3, 2), np.float32), size=(8, 8), fps=16)
     with pytest.raises(ControlError, match="third column is missing"):

@@ -126,13 +126,35 @@ def test_too_many_points_are_refused_before_they_are_read(tmp_path: Path) -> Non
         ({"points": np.zeros((5, 4, 4))}, r"needed is \(frames, points, 2 or 3\)"),
         ({"points": np.zeros((0, 4, 2))}, r"needed is \(frames, points, 2 or 3\)"),
         ({"visible": np.ones((4, 5))}, r"the points need \(5, 4\)"),
-        ({"fps": 0}, "give a rate above 0"),
-        ({"fps": np.nan}, "give a rate above 0"),
+        ({"fps": 0}, "give a number above 0"),
+        ({"fps": np.nan}, "give a number above 0"),
+        ({"fps": [8, 9]}, "give a number above 0"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(tmp_path: Path, fields: dict, match: str) -> None:
     with pytest.raises(InputError, match=match):
         load(tmp_path, **({"points": paths(), "size": SIZE} | fields))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("fps", "fast"), ("size", "large"), ("size", [[1, 2]]), ("visible", [[1], [2, 3]]),
+     ("visible", "all"), ("starts", ["a"]), ("starts", {}), ("ids", [{}]), ("ids", [[1], [2, 3]]), ("points", "x"),
+     ("points", None), ("points", [[[1e300, "b"]]])],
+)  # fmt: skip
+def test_json_of_the_wrong_kind_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    fields = {"points": paths().tolist(), "size": list(SIZE)} | {field: value}
+    (tmp_path / "tracks.json").write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=r"tracks\.json|size is"):
+        Tracks().load(tmp_path / "tracks.json", size=SIZE, fps=16)
+
+
+def test_numbers_too_large_are_hidden_like_infinite_ones(tmp_path: Path) -> None:
+    points = paths().astype(np.float64)
+    points[2, 1] = 1e300
+    visible = np.ones((5, 4), bool)
+    visible[2, 1] = False
+    assert not load(tmp_path, points=points, visible=visible, size=SIZE).read(2, 3).visible[0, 1]
 
 
 def test_an_npz_without_points_is_refused(tmp_path: Path) -> None:

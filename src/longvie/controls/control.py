@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvie.controls.signals import Align, Joined, Rate, Signal, Size, Span
+from longvie.controls.signals import Align, Joined, Rate, Signal, Size, Span, frames_at_once
 from longvie.errors import ControlError, ShapeError
 from longvie.limits import LOCAL
 
@@ -227,10 +227,11 @@ def glances(signal: Signal, most: int = 32) -> Iterator[Span]:
         yield signal.read(at, at + 1)
 
 
-def spans(signal: Signal, step: int = 32) -> Iterator[Span]:
-    """All of a signal, `step` frames at a time."""
-    for at in range(0, signal.frames, step):
-        yield signal.read(at, min(at + step, signal.frames))
+def spans(signal: Signal, *, stop: int | None = None) -> Iterator[Span]:
+    """All of a signal, or its frames before `stop`, as many at a time as memory bears."""
+    stop, step = signal.frames if stop is None else stop, frames_at_once(signal)
+    for at in range(0, stop, step):
+        yield signal.read(at, min(at + step, stop))
 
 
 def _nearest(name: str, known: list[str]) -> str:

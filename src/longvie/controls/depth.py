@@ -93,7 +93,7 @@ class Depth(Control):
                 `depth_zero`).
         """
         told = declare(DepthDeclared, declared, "depth")
-        opened = open_source(source, "depth", fps=told.fps or fps, members=MEMBERS, deep=True)
+        opened = open_source(source, "depth", fps=told.fps or fps, members=MEMBERS, deep=told.content != "picture")
         told = _complete(told, opened)
         raw = opened.aligned(frames=frames, fps=fps, align=align)
         if told.content == "picture":
@@ -148,7 +148,7 @@ def check_values(raw: Signal, told: DepthDeclared) -> LoadReport:
     Raises:
         ControlError: too much that is no depth.
     """
-    low, high, total = np.inf, -np.inf, 0
+    low, high, total, skies = np.inf, -np.inf, 0, 0
     counts = {"nonfinite": 0, "negative": 0, "zero": 0}
     upper = lower = 0.0
     for span in spans(raw):
@@ -159,24 +159,35 @@ def check_values(raw: Signal, told: DepthDeclared) -> LoadReport:
         counts["negative"] += int(((values < 0) & finite & ~sky).sum())
         counts["zero"] += int(((values == 0) & ~sky).sum()) if told.content == "metric" else 0
         good = values[finite & ~sky]
-        low, high = min(low, good.min(initial=np.inf)), max(high, good.max(initial=-np.inf))
+        skies += int(sky.sum())
+        low, high = min(low, float(good.min(initial=np.inf))), max(high, float(good.max(initial=-np.inf)))
         total += values.size
         disparity = to_disparity(span, told=told, size=None)
         third = max(1, disparity.shape[1] // 3)
         upper += float(disparity[:, :third].mean()) * len(span)
         lower += float(disparity[:, -third:].mean()) * len(span)
-    if not low < high:
-        raise _constant(float(low), "all values are")
-    notes = []
-    for kind, count in counts.items():
-        if count > NOT_FINITE * total:
-            raise ControlError(_refusal(kind, count / total, told), code=f"depth_{kind}")
-        if count:
-            notes.append(f"{count} {_WORDS[kind]} values filled ({count / total:.2%})")
+    notes = _check_counts(
+        counts, total, constant=low > high or (low == high and not skies), value=float(low), told=told
+    )
     if upper > 1.5 * lower:
         notes.append("the upper part of the picture is nearer than the lower: check that content is declared right")
     content = told.content or ""
     return replace(raw.report, content=content, low=float(low), high=float(high), notes=(*raw.report.notes, *notes))
+
+
+def _check_counts(
+    counts: Mapping[str, int], total: int, *, constant: bool, value: float, told: DepthDeclared
+) -> list[str]:
+    """What was filled, as sentences; refuses too much of it, and a depth that shows nothing."""
+    notes = []
+    for kind, count in counts.items():
+        if constant and kind != "nonfinite":
+            raise _constant(value, "all values are")
+        if count > NOT_FINITE * total:
+            raise ControlError(_refusal(kind, count / total, told), code=f"depth_{kind}")
+        if count:
+            notes.append(f"{count} {_WORDS[kind]} values filled ({count / total:.2%})")
+    return notes
 
 
 _WORDS = {"nonfinite": "NaN or infinite", "negative": "negative", "zero": "zero"}
@@ -276,8 +287,8 @@ def _sample(signal: Signal, *, stop: int | None = None) -> Float[np.ndarray, " n
     while gcd(step, signal.width) > 1:  # so that it walks through all columns
         step += 1
     kept, seen = [], 0
-    for at in range(0, stop, 32):
-        values = signal.read(at, min(at + 32, stop)).ravel()
+    for span in spans(signal, stop=stop):
+        values = span.ravel()
         kept.append(values[-seen % step :: step])
         seen += values.size
     return np.concatenate(kept)

@@ -75,11 +75,12 @@ def paint(
     for number, frame in enumerate(points):
         half = style.radii if opening and number == 0 else style.later
         x, y = frame[:, 0].astype(np.float64), frame[:, 1].astype(np.float64)
+        there = np.isfinite(frame).all(axis=1) & (x != 0) & (y != 0)
         near = np.trunc(np.stack([x - half, y - half / 1.5], axis=1))  # truncation goes towards zero
         far = np.trunc(np.stack([x + half, y + half / 1.5], axis=1)) + 1  # the far sides count
-        corners = np.clip(np.concatenate([near, far], axis=1), 0, 2**31).astype(np.int64).tolist()
+        corners = np.clip(np.nan_to_num(np.concatenate([near, far], axis=1)), 0, 2**31).astype(np.int64).tolist()
         for point in np.argsort(-frame[:, 2], kind="stable").tolist():
-            if x[point] != 0 and y[point] != 0:
+            if there[point]:
                 left, top, right, bottom = corners[point]
                 canvas[number, top:bottom, left:right] = style.colours[point]
     return canvas

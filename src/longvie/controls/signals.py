@@ -14,7 +14,8 @@ Align = Literal["error", "trim", "pad-last", "resample"]
 Crop = Literal["cover", "stretch"]
 Rate = float | int  # frames a second
 Size = tuple[int, int]  # height, width in pixels
-READ_AHEAD = 32  # frames that a wrapper reads at once from what it wraps
+AT_ONCE = 2**24  # pixels of a source that are held at once, whatever is asked: 50 MB of colours
+READ_AHEAD = 32  # frames that a wrapper reads at once from what it wraps, at most
 Span: TypeAlias = Any  # frames: an array whose first axis is time, or what behaves so (`trackset.TrackSpan`)
 
 
@@ -110,7 +111,9 @@ class Mapped:
         return self.source.fps
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self.each(self.source.read(start, stop))
+        step = frames_at_once(self.source)
+        parts = [self.each(self.source.read(at, min(at + step, stop))) for at in range(start, stop, step)]
+        return join_spans(parts) if parts else self.each(self.source.read(start, stop))
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,11 @@ def held(signal: Signal, frames: int | None) -> Signal:
         return signal
     report = replace(signal.report, notes=(*signal.report.notes, f"one picture, shown for {frames} frames"))
     return Retimed(signal, frames, signal.fps, np.zeros_like, report)
+
+
+def frames_at_once(frames: Frames) -> int:
+    """How many frames may be read together without holding more than `AT_ONCE` pixels."""
+    return max(1, min(READ_AHEAD, AT_ONCE // (frames.height * frames.width)))
 
 
 def check_span(signal: Signal, start: int, stop: int) -> None:

@@ -63,10 +63,11 @@ def read_tracks(path: Path, told: TracksDeclared, *, fps: Rate, limits: Limits =
     visible = _visible(fields.get("visible"), points, path)
     starts = _starts(fields.get("starts"), points, path)
     _check_ids(fields.get("ids"), points, path)
-    rate = told.fps or float(np.reshape(fields.get("fps", fps), -1)[0])
-    if not 0 < rate <= limits.frames_per_second:
-        raise ControlError(f"{shown(path)} has {rate:g} fps: give a rate above 0", code="tracks_fps")
-    tracks = track_signal(points, visible, size=checked_size(np.asarray(size).tolist()), fps=rate, starts=starts)
+    rate: Any = next(rate for rate in (told.fps, fields.get("fps"), fps) if rate is not None)
+    rate = rate.item() if isinstance(rate, np.ndarray) and rate.size == 1 else rate
+    declared_rate(rate, shown(path))
+    size = checked_size(size.tolist() if isinstance(size, np.ndarray) else size)
+    tracks = track_signal(points, visible, size=size, fps=rate, starts=starts)
     limits.check("frames", tracks.frames, shown(path))
     return _checked(tracks, visible)
 
@@ -114,15 +115,21 @@ def _read_json(path: Path) -> dict[str, Any]:
     return fields
 
 
+def _array(values: object, kind: type[np.generic]) -> np.ndarray:
+    """Lists or an array as an array of one type; what is ragged or of another type is an array of no shape at all."""
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is looked at then
+            return np.asarray(values, kind)
+    except (TypeError, ValueError):
+        return np.zeros((), kind)
+
+
 def _points(values: object, path: Path) -> np.ndarray:
     if values is None:
         raise ControlError(
             f"{shown(path)} has no field 'points': (frames, points, 2 or 3) is needed", code="tracks_shape"
         )
-    try:
-        points: np.ndarray = np.asarray(values, np.float32)
-    except (TypeError, ValueError):
-        points = np.zeros(0, np.float32)
+    points = _array(values, np.float32)
     if points.ndim == 2 and points.size == 0:  # as JSON writes frames without points
         points = np.zeros((len(points), 0, 2), np.float32)
     if points.ndim != 3 or points.shape[2] not in (2, 3) or len(points) == 0:
@@ -136,7 +143,7 @@ def _points(values: object, path: Path) -> np.ndarray:
 def _visible(values: object, points: np.ndarray, path: Path) -> np.ndarray | None:
     if values is None:
         return None
-    visible = np.asarray(values)
+    visible = _array(values, np.float32)
     if visible.shape != points.shape[:2] and visible.shape != (*points.shape[:2], 1) and points.shape[1]:
         raise ControlError(
             f"visible in {shown(path)} has the shape {visible.shape}, the points need {points.shape[:2]}",
@@ -148,8 +155,8 @@ def _visible(values: object, points: np.ndarray, path: Path) -> np.ndarray | Non
 def _starts(values: object, points: np.ndarray, path: Path) -> np.ndarray | None:
     if values is None:
         return None
-    starts = np.asarray(values)
-    if starts.shape != points.shape[1:2] or (starts < 0).any() or not np.array_equal(starts, np.trunc(starts)):
+    starts = _array(values, np.float64)
+    if starts.shape != points.shape[1:2] or not ((starts >= 0) & (starts < 2**31) & (starts % 1 == 0)).all():
         raise ControlError(
             f"starts in {shown(path)} needs a frame number from 0 on for each of the {points.shape[1]} points",
             code="tracks_starts",
@@ -160,7 +167,7 @@ def _starts(values: object, points: np.ndarray, path: Path) -> np.ndarray | None
 def _check_ids(values: object, points: np.ndarray, path: Path) -> None:
     if values is None:
         return
-    ids = np.asarray(values).ravel()
+    ids = _array(values, np.str_).ravel()
     if len(ids) != points.shape[1]:
         raise ControlError(
             f"{shown(path)} has {len(ids)} ids for {points.shape[1]} points: give one for each", code="tracks_ids"
