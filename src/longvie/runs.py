@@ -25,7 +25,7 @@ from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -57,6 +57,7 @@ FILES, FOLDERS = ("events.jsonl", "final.mp4"), ("video", "state")
 MARK = "AI-generated video"
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What a run needs of an engine."""
 
@@ -447,9 +448,13 @@ class Run:
             self.journal.add("resumed", part=len(done))
         state = engine.restore(self.state(len(done) - 1)) if done else None
 
+        parts = 0
+
         def told(progress: Progress) -> None:
+            nonlocal parts
+            parts = progress.parts
             if stop.asked and (progress.step < progress.steps or stop.overdue):
-                raise Interrupted(f"stopped in part {progress.part + 1} of {progress.parts}; the same command goes on")
+                raise _stopped(len(self.parts()), progress.parts)
             if on_progress is not None:
                 on_progress(progress)
 
@@ -462,7 +467,7 @@ class Run:
                     part = part.following()
                 yield chunk
                 if stop.asked and chunk.state is not None and chunk.stop < script.frames:
-                    raise Interrupted(f"stopped after part {part.number}; the same command goes on")
+                    raise _stopped(part.number, parts)
         finally:
             part.drop()
 
@@ -590,8 +595,8 @@ class _Part:
         """The part is done: segment, state, journal, each on the disk before the next."""
         segment = None
         if self.writer is not None:
-            self.writer.close()
-            self.writer = None
+            writer, self.writer = self.writer, None
+            writer.close()
             self.draft.rename(self.run.segment(self.number))
             flush_to_disk(self.draft.parent)
             segment = digest(self.run.segment(self.number))
@@ -610,9 +615,8 @@ class _Part:
     def drop(self) -> None:
         """Forget what was written of a part that did not end."""
         if self.writer is not None:
-            with suppress(LongVieError):
-                self.writer.close()
-            self.writer = None
+            writer, self.writer = self.writer, None
+            writer.__exit__(Interrupted, None, None)
         with suppress(OSError):
             self.draft.unlink(missing_ok=True)
 
@@ -637,7 +641,7 @@ class _Part:
         """Before the first frame: will this part, and the joined file at the end, fit?"""
         height, width = self.output["size"] or chunk.frames.shape[2:]
         frames = max(1, min(self.script.frames - chunk.start, 81))
-        video = sum(self.run.segment(part["part"]).stat().st_size for part in self.run.parts() if part["segment"])
+        video = sum(file.stat().st_size for file in (self.run.folder / "video").iterdir())
         states = max((file.stat().st_size for file in (self.run.folder / "state").iterdir()), default=2**20)
         needed = int(frames * height * width * BITS_PER_PIXEL / 8) + video + states
         free = shutil.disk_usage(self.run.folder).free
@@ -647,6 +651,10 @@ class _Part:
                 "make room, then the same command goes on",
                 code="disk_full",
             )
+
+
+def _stopped(done: int, parts: int) -> Interrupted:
+    return Interrupted(f"stopped after {done} of {parts} parts; the same command goes on")
 
 
 def differing(old: Any, new: Any, path: str = "") -> list[str]:
