@@ -21,7 +21,7 @@ from longvie import runs
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.script import Script
 from longvie.engine.stream import Progress
-from longvie.errors import InputError, Interrupted, LongVieError, ResourceError, RunLocked
+from longvie.errors import ConfigError, InputError, Interrupted, LongVieError, ResourceError, RunLocked
 from longvie.journal import Journal, locked
 from longvie.media import probe_video, read_picture, read_video
 from longvie.models.models import Models
@@ -128,6 +128,12 @@ def test_a_slow_file_may_have_parts_without_frames(models: Models, tmp_path: Pat
     assert [part["frames"] for part in run.parts()] == [1, 0, 0, 1, 0, 0]
     assert probe_video(run.final).frames == 2
     assert run.verify() == []
+
+
+@pytest.mark.parametrize("how", [{"size": (15, 24)}, {"size": (0, 24)}, {"fps": 0}, {"fps": float("nan")}, {"crf": 52}])
+def test_a_file_that_cannot_be_is_refused_before_anything_is_made(how: dict) -> None:
+    with pytest.raises(ConfigError):
+        Output(**how)
 
 
 def test_frames_may_be_kept_as_pictures(engine: ClipEngine, tmp_path: Path) -> None:
@@ -423,11 +429,12 @@ def test_a_branch_of_the_same_request_is_the_same_video(engine: ClipEngine, tmp_
         ({"part": 0}, "can leave after part 1 to 2"),
         ({"part": 3}, "has 2 parts"),
         ({"part": 1, "output": Output(crf=30)}, "keeps the output"),
-        ({"part": 2, "frames": 90}, "has 90 frames, the part it leaves ends at 161"),
+        ({"part": 2, "frames": 90}, "has 90 frames, the part it leaves ends at 150"),
+        ({"part": 2, "frames": 241}, "stands after frame 152, where no clip of this script ends"),
     ],
 )
 def test_a_branch_that_cannot_be_is_refused(engine: ClipEngine, tmp_path: Path, how: dict, says: str) -> None:
-    run = cut(tmp_path / "a.run", script(161), engine, after=161)
+    run = cut(tmp_path / "a.run", script(150), engine, after=150)
     rest = {"part": 1} | {name: value for name, value in how.items() if name != "frames"}
     with pytest.raises(InputError, match=says):
         run.branch(tmp_path / "b.run", script(how.get("frames", 161)), engine, **rest)
@@ -568,6 +575,17 @@ def test_what_fails_is_noted_and_what_was_made_is_kept(engine: ClipEngine, tmp_p
     assert run.final.read_bytes() == whole
 
 
+def test_no_memory_is_exit_4(engine: ClipEngine, tmp_path: Path) -> None:
+    run = Run.begin(tmp_path / "x.run", script(5), engine)
+
+    def greedy(progress: Progress) -> None:
+        raise torch.OutOfMemoryError(f"CUDA out of memory at step {progress.step}")
+
+    with pytest.raises(ResourceError, match="no memory is left") as raised:
+        list(run.make(script(5), engine, on_progress=greedy))
+    assert (raised.value.exit_code, run.summary().status) == (4, "failed")
+
+
 def test_a_disk_that_is_nearly_full_is_told_before_a_part(
     engine: ClipEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -669,7 +687,7 @@ torch.set_num_threads(1)
 from small import full_script, world_models
 from longvie.engine.clip import ClipEngine
 from longvie.runs import Run, stopped_by_signals
-asked, engine = full_script(181), ClipEngine(world_models())
+asked, engine = full_script(int(sys.argv[3])), ClipEngine(world_models())
 run = Run.begin(Path(sys.argv[1]), asked, engine)
 print("begun", flush=True)
 with stopped_by_signals() as stop:
@@ -683,9 +701,9 @@ def _environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def maker(folder: Path) -> subprocess.Popen[str]:
+def maker(folder: Path, frames: int = 181) -> subprocess.Popen[str]:
     """A process of its own that makes the run."""
-    command = [sys.executable, "-c", MAKES, str(folder), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", MAKES, str(folder), str(Path(__file__).parent), str(frames)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=_environment()
     )
@@ -696,9 +714,9 @@ def lines(process: subprocess.Popen[str]) -> Iterator[str]:
     return iter(process.stdout.readline, "")
 
 
-def killed(folder: Path, *, after: str, pause_s: float) -> None:
+def killed(folder: Path, *, after: str, pause_s: float, frames: int = 181) -> None:
     """Start the run, and kill it some time after it has said a line."""
-    with maker(folder) as process:
+    with maker(folder, frames) as process:
         for line in lines(process):
             if line.strip() == after:
                 break
@@ -706,8 +724,8 @@ def killed(folder: Path, *, after: str, pause_s: float) -> None:
         process.kill()
 
 
-def finished(folder: Path) -> bytes:
-    with maker(folder) as process:
+def finished(folder: Path, frames: int = 181) -> bytes:
+    with maker(folder, frames) as process:
         out, error = process.communicate(timeout=300)
     assert out.endswith("done\n"), error
     return (folder / "final.mp4").read_bytes()
@@ -722,13 +740,14 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path: Path, whol
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("threads")
-def test_killed_ten_times_it_ends_in_the_same_bytes(tmp_path: Path, whole: bytes) -> None:
+def test_killed_ten_times_it_ends_in_the_same_bytes(engine: ClipEngine, tmp_path: Path) -> None:
+    """At random moments of a video of six clips; two of the runs are killed again while they go on."""
     rng = np.random.default_rng(0)
+    whole = done(tmp_path / "whole.run", full_script(481), engine).final.read_bytes()
     for number in range(10):
-        folder = tmp_path / f"{number % 3}.run"  # some are killed again and again
-        killed(folder, after="begun", pause_s=float(rng.uniform(0, 1.5)))
+        killed(tmp_path / f"{number % 3}.run", after="begun", pause_s=float(rng.uniform(0, 0.5)), frames=481)
     for number in range(3):
-        assert finished(tmp_path / f"{number}.run") == whole
+        assert finished(tmp_path / f"{number}.run", 481) == whole
         assert Run.open(tmp_path / f"{number}.run").verify() == []
 
 

@@ -28,13 +28,14 @@ from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from torch import nn
 
 from longvie import runtime
 from longvie.engine.script import Script
 from longvie.engine.stream import Chunk, EngineState, Progress
-from longvie.errors import InputError, Interrupted, LongVieError, ResourceError
+from longvie.errors import ConfigError, InputError, Interrupted, LongVieError, ResourceError
 from longvie.journal import Event, Journal, locked
 from longvie.media import (
     VideoWriter,
@@ -52,6 +53,7 @@ from longvie.models.weights import digest
 FORMAT = 1
 LASTING_S = 5.0  # how long a run that is asked to stop may go on to finish the part whose frames are coming
 BITS_PER_PIXEL = 1.0  # of video, on the safe side: for the check whether a part will fit on the disk
+FASTEST = 1000  # frames a second
 SAMPLE = 64  # values of a weight that is not hashed as a file
 FILES, FOLDERS = ("events.jsonl", "final.mp4"), ("video", "state")
 MARK = "AI-generated video"
@@ -71,6 +73,10 @@ class Engine(Protocol):
         """A state that was saved."""
         ...
 
+    def check(self, script: Script, state: Any = None) -> None:
+        """Refuses what these models cannot do, or cannot go on with."""
+        ...
+
     def run(
         self, script: Script, state: Any = None, *, on_progress: Callable[[Progress], None] | None = None
     ) -> Iterator[Chunk]:
@@ -86,11 +92,23 @@ class Output:
         size: height and width in pixels.
         fps: frames a second.
         crf: constant quality, 0 (lossless) to 51.
+
+    Raises:
+        ConfigError: what no MP4 can be; said here, not after the first clip.
     """
 
     size: Size | None = None
     fps: int | float | None = None
     crf: int = 18
+
+    def __post_init__(self) -> None:
+        if self.size is not None and (min(self.size) < 2 or self.size[0] % 2 or self.size[1] % 2):
+            height, width = self.size
+            raise ConfigError(f"the file's size is {height}×{width}; both must be even and at least 2")
+        if self.fps is not None and not 0 < self.fps <= FASTEST:
+            raise ConfigError(f"the file's rate is {self.fps}; use frames a second above 0 and up to {FASTEST}")
+        if not 0 <= self.crf <= 51:
+            raise ConfigError(f"crf is {self.crf}; it goes from 0 (lossless) to 51")
 
 
 @dataclass(frozen=True)
@@ -284,6 +302,13 @@ class Run:
             except LongVieError as reason:
                 self._note("failed", code=reason.code, message=str(reason))
                 raise
+            except (MemoryError, torch.OutOfMemoryError) as reason:
+                self._note("failed", code="memory_full", message="no memory left")
+                raise ResourceError(
+                    "no memory is left for the next part; what was made before is kept. Free some, and the same "
+                    "command goes on, or use a smaller model",
+                    code="memory_full",
+                ) from reason
 
     def export(self, out: Path, *, force: bool = False) -> None:
         """The finished video under another name: the same file where the disk allows it, else a copy.
@@ -406,11 +431,14 @@ class Run:
         if _strangers(folder) or (folder / "run.json").exists():
             raise InputError(f"{shown(folder)} exists: use another name", code="run_exists")
         with locked(folder / "lock"):
-            return self._branched(folder, facts, done[:part], engine, script.seed)
+            return self._branched(folder, facts, done[:part], engine, script)
 
     def _branched(
-        self, folder: Path, facts: Mapping[str, Any], done: "list[Event]", engine: Engine, seed: int
+        self, folder: Path, facts: Mapping[str, Any], done: "list[Event]", engine: Engine, script: Script
     ) -> "Run":
+        state = engine.restore(self.state(len(done) - 1)).forked(script.seed)
+        engine.check(script, state)
+        _clear(folder)
         for name in FOLDERS:
             _make_folder(folder / name)
         run = Run(folder, facts)
@@ -421,7 +449,7 @@ class Run:
             if event["segment"] is not None:
                 shutil.copyfile(self.segment(number), run.segment(number))
             if number == len(done) - 1:
-                engine.restore(self.state(number)).forked(seed).save(run.state(number))
+                state.save(run.state(number))
             else:
                 shutil.copyfile(self.state(number), run.state(number))
             copied["state"] = digest(run.state(number))

@@ -220,3 +220,10 @@ def test_a_state_of_another_seed_is_refused_and_can_be_forked(engine: ClipEngine
         engine.run(full_script(161, seed=8), state)
     forked: EngineState = state.forked(8)
     assert next(iter(engine.run(full_script(161, seed=8), forked))).start == 81
+
+
+def test_a_state_that_stands_between_two_clips_is_refused(engine: ClipEngine) -> None:
+    (*_, last) = engine.run(full_script(100))
+    with pytest.raises(ScriptError, match="stands after frame 100, where no clip of this script ends"):
+        engine.run(full_script(241), last.state)
+    assert list(engine.run(full_script(100), last.state)) == []

@@ -69,7 +69,7 @@ def test_a_keyframe_is_a_still_at_its_latent_frame_as_strong_as_asked(latent: La
     assert first.condition[0, :4, 2].eq(0.25).all()  # frames 5 to 8
     assert torch.equal(first.condition[:, 4:, 2:3], latent.latents(picture(1)[None]))
     assert first.condition[0, :4].sum() == 0.25 * 4 * CELLS[0] * CELLS[1]
-    second, _ = given(latent, asked, 1, ClipState(0, 1, latents(1), latents(4)))
+    second, _ = given(latent, asked, 1, ClipState(0, 1, 81, latents(1), latents(4)))
     assert second.condition is not None
     assert second.condition[0, :4, 19].eq(1).all()
     assert torch.equal(second.condition[:, 4:, 19:], latent.latents(picture(2)[None]))
@@ -128,7 +128,7 @@ def test_a_control_that_is_off_is_not_read(latent: LatentSeam) -> None:
 
 def test_a_control_that_is_switched_on_later_begins_with_the_frame_before(latent: LatentSeam) -> None:
     asked = script(161, controls=(direction("depth", 161, start=90),))
-    told, _ = given(latent, asked, 1, ClipState(0, 1, latents(1), latents(4)))
+    told, _ = given(latent, asked, 1, ClipState(0, 1, 81, latents(1), latents(4)))
     drawn = whole(asked.controls[0], 161)[:, :, 80:]
     assert told.controls[0].latents.shape[2] == 20
     assert_close(told.controls[0].latents[:, :16], latent.latents(drawn)[:, :, 1:])
@@ -200,7 +200,7 @@ def test_without_quirks_the_newest_frames_are_read_and_nothing_is_rounded_or_ble
 def test_a_later_clip_shows_its_shared_frame_no_second_time(pixel: PixelSeam) -> None:
     span = script(161).spans(shared=True)[1]
     made = latents(21)
-    found = torch.cat([frames for frames, _ in pixel.frames(made, span, ClipState(0, 1))], dim=1)
+    found = torch.cat([frames for frames, _ in pixel.frames(made, span, ClipState(0, 1, 81))], dim=1)
     assert_close(found, pixel.models.autoencoder.decode(made)[0][0, :, 1:])
 
 

@@ -127,12 +127,9 @@ class ClipEngine:
             ScriptError, ControlError: the script asks for what these models cannot do; before anything is computed.
             LongVieError: a tensor holds NaN or infinity; says in which clip and at which step.
         """
-        self.check(script)
-        spans = self.spans(script)
         state = ClipState(script.seed) if state is None else state
-        if state.seed != script.seed:
-            raise ScriptError(f"the state belongs to seed {state.seed}, the script has {script.seed}: use its own")
-        return self._run(script, spans, state, on_progress or _nothing)
+        self.check(script, state)
+        return self._run(script, self.spans(script), state, on_progress or _nothing)
 
     def _run(self, script: Script, spans: list[Span], state: ClipState, tell: OnProgress) -> Iterator[Chunk]:
         noise, words = self.noise(script), _Words(self.models)
@@ -154,12 +151,14 @@ class ClipEngine:
         drawn = runtime.noise((1, channels, shape.frames, shape.height, shape.width), runtime.generator(script.seed))
         return drawn.to(self._place)
 
-    def check(self, script: Script) -> None:
-        """Whether these models can do what the script asks; costs nothing.
+    def check(self, script: Script, state: ClipState | None = None) -> None:
+        """Whether these models can do what the script asks, and go on from this state with it; costs nothing.
 
         Raises:
             ScriptError, ControlError: see `run`.
         """
+        if state is not None:
+            self._check_state(script, state)
         card, transformer = self.models.card, self.models.transformer
         for direction in script.controls:
             if direction.control.name not in card.controls:
@@ -176,6 +175,16 @@ class ClipEngine:
             inside = [key.frame for key in script.keyframes if key.frame in group]
             if len(inside) > 1 or (inside and 0 in group and script.picture is not None):
                 raise ScriptError(f"two pictures are given for frames {group.start} to {group.stop - 1}: keep one")
+
+    def _check_state(self, script: Script, state: ClipState) -> None:
+        """A state is of one seed, and stands where a clip of the script begins."""
+        if state.seed != script.seed:
+            raise ScriptError(f"the state belongs to seed {state.seed}, the script has {script.seed}: use its own")
+        before = self.spans(script)[: state.clip]
+        if len(before) < state.clip or (before and before[-1].stop != state.made):
+            raise ScriptError(
+                f"the state stands after frame {state.made - 1}, where no clip of this script ends: use another"
+            )
 
     @property
     def _place(self) -> torch.device:

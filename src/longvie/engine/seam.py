@@ -56,6 +56,7 @@ class ClipState:
     """All that is needed to make clip number `clip` of a video as if the clips before had just been made.
 
     Attributes:
+        made: frames so far, those past the end of a script included.
         anchor, recent: the first latent frame of the video, and the last ones (latent seam).
         decoder: of the video (latent seam).
         controls: what the encoder remembers of each control that is on, by its name (latent seam).
@@ -64,6 +65,7 @@ class ClipState:
 
     seed: int
     clip: int = 0
+    made: int = 0
     anchor: Float[Tensor, "1 c 1 h w"] | None = None
     recent: Float[Tensor, "1 c l h w"] | None = None
     decoder: AutoencoderState | None = None
@@ -86,7 +88,13 @@ class ClipState:
         for prefix, state in states.items():
             if state is not None:
                 tensors |= {f"{prefix}/{name}": tensor for name, tensor in state.tensors().items()}
-        facts = {"format": FORMAT, "seed": self.seed, "clip": self.clip, "controls": list(self.controls)}
+        facts = {
+            "format": FORMAT,
+            "seed": self.seed,
+            "clip": self.clip,
+            "made": self.made,
+            "controls": list(self.controls),
+        }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         with replace_atomically(path, needed=sum(tensor.nbytes for tensor in tensors.values())) as part:
             save_file(tensors, part, metadata={"longvie": json.dumps(facts)})
@@ -105,13 +113,13 @@ class ClipState:
             if facts["format"] != FORMAT:
                 raise InputError(f"{path.name} was written by another version ({facts['format']}): use that one")
             names = [str(name) for name in facts["controls"]]
-            seed, clip = int(facts["seed"]), int(facts["clip"])
+            seed, clip, made = int(facts["seed"]), int(facts["clip"]), int(facts["made"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as reason:
             raise InputError(f"{path.name} is not the state of a video: {reason}", code="state_invalid") from reason
-        decoder = _part(tensors, "decoder/")
+        decoder = autoencoder.restore(_part(tensors, "decoder/")) if _part(tensors, "decoder/") else None
         controls = {name: autoencoder.restore(_part(tensors, f"control.{at}/")) for at, name in enumerate(names)}
         plain = {name: tensors.get(name) for name in ("anchor", "recent", "tail")}
-        return cls(seed, clip, decoder=autoencoder.restore(decoder) if decoder else None, controls=controls, **plain)
+        return cls(seed, clip, made, decoder=decoder, controls=controls, **plain)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -243,12 +251,12 @@ class LatentSeam(_Seam):
         shown = span.start
         for frames, decoder in decoded(latents, self.models.autoencoder, state.decoder, f"clip {span.clip}"):
             shown += frames.shape[1]
-            yield frames, self._after(latents, state, decoder) if shown == span.stop else None
+            yield frames, self._after(latents, span, state, decoder) if shown == span.stop else None
 
-    def _after(self, latents: Tensor, state: ClipState, decoder: AutoencoderState) -> ClipState:
+    def _after(self, latents: Tensor, span: Span, state: ClipState, decoder: AutoencoderState) -> ClipState:
         anchor = latents[:, :, :1].clone() if state.anchor is None else state.anchor
         recent = latents[:, :, latents.shape[2] - min(self.recent, latents.shape[2]) :].clone()
-        return replace(state, clip=state.clip + 1, anchor=anchor, recent=recent, decoder=decoder)
+        return replace(state, clip=span.clip + 1, made=span.stop, anchor=anchor, recent=recent, decoder=decoder)
 
     def _history(self, state: ClipState) -> Float[Tensor, "1 channels k h w"] | None:
         if state.anchor is None or state.recent is None:
@@ -348,15 +356,15 @@ class PixelSeam(_Seam):
         for frames, _ in decoded(latents, self.models.autoencoder, None, f"clip {span.clip}"):
             first, shown = shown, shown + frames.shape[1]
             tail = (frames if tail is None else torch.cat((tail, frames), dim=1))[:, -TAIL:]
-            after = self._after(tail, state) if shown == span.stop else None
+            after = self._after(tail, span, state) if shown == span.stop else None
             new = frames[:, max(0, span.new - first) :]
             if new.shape[1]:
                 yield new, after
 
-    def _after(self, tail: Tensor, state: ClipState) -> ClipState:
+    def _after(self, tail: Tensor, span: Span, state: ClipState) -> ClipState:
         if self.quirks.truncated:
             tail = to_unit(to_bytes(tail, rounding="truncate")).to(tail.device)
-        return replace(state, clip=state.clip + 1, tail=tail.clone())
+        return replace(state, clip=span.clip + 1, made=span.stop, tail=tail.clone())
 
     def _condition(
         self, script: Script, span: Span, picture: Float[Tensor, "3 1 H W"]

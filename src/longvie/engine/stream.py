@@ -93,8 +93,9 @@ def decoded(
     """
     for group in latents.split(at_once, dim=2):
         with torch.no_grad():
-            frames, state = autoencoder.decode(group.to(autoencoder.device, autoencoder.dtype), state)
-        yield finite(frames[0], "decoded frames", where), state
+            frames, after = autoencoder.decode(group.to(autoencoder.device, autoencoder.dtype), state)
+        state = after
+        yield finite(frames[0], "decoded frames", where), after
 
 
 def finite(tensor: Tensor, what: str, where: str) -> Tensor:
