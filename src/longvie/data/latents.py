@@ -1,0 +1,127 @@
+"""Clips as the transformer sees them: every stream encoded once by the frozen autoencoder, and kept.
+
+A file holds the latents of all streams of one clip, a few frames of it encoded alone as keyframes are, its beats and
+its captions. `Pool` keeps a whole folder in memory and cuts windows out of it.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from longvie.data import clips
+from longvie.data.streams import STREAMS, pictures
+from longvie.errors import InputError
+from longvie.models.autoencoder import Autoencoder
+
+STILLS = (0, 5, 10, 15, 20, 24)  # latent frames whose last picture is also encoded alone
+GROUP = 5  # latent frames encoded at once: more spill the cache of a CPU
+
+
+@dataclass(frozen=True)
+class ClipLatents:
+    """One clip: l latent frames of every stream, in half precision."""
+
+    streams: dict[str, Float[Tensor, "c l h w"]]
+    stills: Float[Tensor, "c s h w"]  # the pictures at STILLS, each encoded alone
+    beats: Float[Tensor, "l 4"]  # one value per video frame; the first latent frame repeats its only one
+    captions: tuple[tuple[int, str], ...]  # (first video frame, words)
+
+    def caption(self, latent: int) -> str:
+        """Words in force at the last video frame of a latent frame."""
+        return [words for first, words in self.captions if first <= 4 * latent][-1]
+
+
+@torch.no_grad()
+def encode(clip: clips.Clip, autoencoder: Autoencoder, *, device: torch.device | str = "cpu") -> ClipLatents:
+    """All streams of a clip through the autoencoder."""
+    total = (len(clip.beats) - 1) // 4 + 1
+    streams = {name: _encode(pictures(clip, name), autoencoder, device) for name in STREAMS}
+    whole = pictures(clip, "picture")
+    stills = torch.stack([whole[:, 4 * at : 4 * at + 1] for at in STILLS if at < total])  # (s, 3, 1, h, w)
+    alone, _ = autoencoder.encode(stills.to(device=device, dtype=_dtype(autoencoder)))
+    values = torch.cat([clip.beats[:1].expand(3), clip.beats]).unflatten(0, (total, 4))
+    return ClipLatents(streams, alone[:, :, 0].transpose(0, 1).bfloat16().cpu(), values, clip.captions)
+
+
+def _encode(video: Tensor, autoencoder: Autoencoder, device: torch.device | str) -> Tensor:
+    parts, state, at = [], None, 0
+    while at < video.shape[1]:
+        step = 4 * GROUP if at else 4 * GROUP - 3
+        span = video[None, :, at : at + step].to(device=device, dtype=_dtype(autoencoder))
+        part, state = autoencoder.encode(span, state)
+        parts.append(part[0].bfloat16().cpu())
+        at += step
+    return torch.cat(parts, dim=1)
+
+
+def _dtype(autoencoder: Autoencoder) -> torch.dtype:
+    return next(autoencoder.parameters()).dtype  # type: ignore[attr-defined]
+
+
+def save(file: Path, latents: ClipLatents) -> None:
+    """Writes latents by rename."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"streams.{k}": v.contiguous() for k, v in latents.streams.items()}
+    tensors |= {"stills": latents.stills.contiguous(), "beats": latents.beats.contiguous()}
+    draft = file.with_suffix(".part")
+    save_file(tensors, draft, metadata={"captions": json.dumps(latents.captions)})
+    draft.rename(file)
+
+
+def load(file: Path) -> ClipLatents:
+    """Reads what `save` wrote."""
+    with safe_open(file, "pt") as opened:
+        captions = tuple((int(at), words) for at, words in json.loads(opened.metadata()["captions"]))
+        streams = {k: opened.get_tensor(f"streams.{k}") for k in STREAMS}
+        return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions)
+
+
+def fill(clip_folder: Path, folder: Path, numbers: range, autoencoder: Autoencoder, *, device: str = "cpu") -> Iterator[int]:
+    """Encodes the clips of `numbers` that lie in `clip_folder` and not yet in `folder`; yields each when it is done."""
+    for number in numbers:
+        source, target = clips.path(clip_folder, number), clips.path(folder, number)
+        if source.exists() and not target.exists():
+            save(target, encode(clips.load(source), autoencoder, device=device))
+            yield number
+
+
+@dataclass
+class Pool:
+    """Encoded clips in memory. `refresh` takes in what was written since."""
+
+    folder: Path
+    numbers: range
+    items: list[ClipLatents]
+    known: set[str]
+
+    @classmethod
+    def open(cls, folder: Path, numbers: range = range(10**9)) -> "Pool":
+        """All encoded clips whose number is in `numbers`.
+
+        Raises:
+            InputError: there is none.
+        """
+        pool = cls(folder, numbers, [], set())
+        pool.refresh()
+        if not pool.items:
+            raise InputError(f"no encoded clips in {folder.name}; encode some first")
+        return pool
+
+    def refresh(self) -> None:
+        """Reads new files; in order of number, so that the same folder gives the same pool."""
+        for file in sorted(self.folder.glob("*/*.safetensors")):
+            if file.name not in self.known and int(file.stem) in self.numbers:
+                self.items.append(load(file))
+                self.known.add(file.name)
+
+    def draw(self, random: np.random.Generator) -> ClipLatents:
+        """Some clip."""
+        return self.items[int(random.integers(len(self.items)))]

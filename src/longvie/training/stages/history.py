@@ -1,0 +1,139 @@
+"""Stage `history`: LongVie 2's second and third stages in one, degradation and history (reference §6.3, §6.4).
+
+Starts from the averaged weights of `base` and trains all of them further. What is clean in training is not clean in a
+long video: pictures have been through the autoencoder, colours have drifted, and the last frames are the model's own.
+So what the model is given is damaged here on the fly, by the same models that will damage it later, while what it
+must make of it stays the truth:
+
+- history: the model's own prediction of those frames in one or two steps, noise, round trips through the
+  autoencoder, colour drift;
+- first picture: round trips, or noised and sampled again; then the loss ties the first latent frame's low
+  frequencies to the damaged picture and its details to the truth;
+- controls: fusion of scales and blur (data level), embedded patches scaled (feature level).
+"""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvie.data.latents import ClipLatents
+from longvie.engine import flow
+from longvie.models.control_branch import ControlInput
+from longvie.training import degradation
+from longvie.training.degradation import DegradationConfig
+from longvie.training.losses import degraded_loss
+from longvie.training.stages.base import RECENT, BaseStage
+from longvie.training.windows import Window, draw, places
+
+AFTER = 0.75  # share of batches with history
+WHOLE = 0.5  # share of batches with whole clips
+DAMAGE = {"own": 0.45, "noise": 0.15, "trips": 0.15, "clean": 0.25}  # of the history, by batch
+NOISE = 0.25  # highest level of noise on history
+OURS = DegradationConfig(control=0.05, feature=0.05, picture=0.10, history=1.0, drift=0.10, history_drift=0.15)
+
+
+class HistoryStage(BaseStage):
+    """The base stage on damaged input. What the damage was is drawn anew for each batch."""
+
+    name: ClassVar[str] = "history"
+
+    def batch(self, random: np.random.Generator, share: float) -> Window:  # noqa: ARG002
+        length, samples = (21, 4) if random.random() < WHOLE else (9, 8)
+        recent = int(random.choice((*RECENT, RECENT[-1], RECENT[-1]))) if random.random() < AFTER else None
+        if recent is not None:
+            length = min(length, 20)
+        clips = [self.pool.draw(random) for _ in range(samples * self.scale)]
+        begins = places(clips, random, length=length, recent=recent)
+        window = draw(clips, begins, random, length=length, recent=recent).to(self.device)
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        window = replace(window, controls=tuple(self._worn(c, generator) for c in window.controls))
+        if recent is None:
+            return self._worn_picture(window, generator)
+        return self._worn_history(window, clips, begins, recent, random, generator)
+
+    def loss(self, window: Window, made: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, dict[str, float]]:
+        if window.worn is None:
+            return super().loss(window, made, noise, t)
+        # Velocities: noise - x0. Every term then compares clean latents, as the noise is the same on both sides.
+        weight = (1 / t.clamp(min=0.15).square()).clamp(max=8.0)
+        losses = degraded_loss(
+            flow.velocity(made.float(), noise), flow.velocity(window.clean, noise), weight, noise=noise, picture=window.worn
+        )
+        return losses.mean(), {"error": float((made.detach().float() - window.clean).square().mean())}
+
+    # ----------------------------------------------------------------------------------------------------------
+    # damage
+
+    @torch.no_grad()
+    def _worn_history(
+        self,
+        window: Window,
+        clips: list[ClipLatents],
+        begins: list[int],
+        recent: int,
+        random: np.random.Generator,
+        generator: torch.Generator,
+    ) -> Window:
+        kind = str(random.choice(list(DAMAGE), p=list(DAMAGE.values())))
+        history = window.history
+        if history is None or kind == "clean":
+            return window
+        if kind == "noise":
+            levels = NOISE * torch.rand(history.shape[0], 1, 1, 1, 1, generator=generator).to(history)
+            return replace(window, history=history + levels * torch.randn_like(history))
+        if kind == "trips":
+            return replace(window, history=self._trips(history, generator, OURS.history_tint, OURS.history_drift))
+        before = draw(clips, [at - recent for at in begins], random, length=recent, recent=0).to(self.device)
+        own = self.sample(before, steps=int(random.integers(1, 3)), seed=int(random.integers(2**31)))
+        return replace(window, history=torch.cat([history[:, :, :1], own.to(history)], dim=2))
+
+    @torch.no_grad()
+    def _worn_picture(self, window: Window, generator: torch.Generator) -> Window:
+        """The first picture damaged, for the whole batch or not at all, because the loss then is another one."""
+        if not degradation.chance(OURS.picture, generator) or not bool(window.condition[:, 0, 0].any()):
+            return window
+        picture = window.condition[:, 4:, :1]
+        if degradation.chance(0.4, generator):
+            worn = self._trips(picture, generator, OURS.picture_tint, OURS.drift)
+        else:
+            def denoise(x: Tensor, levels: Float[Tensor, " points"]) -> Tensor:
+                first = Window(x, torch.zeros_like(window.condition[:, :, :1]), None, (), window.beats[:, :1], window.words)
+                level = levels[0].to(x).expand(x.shape[0])
+                return self.predict(first, x, level).float()
+
+            worn = degradation.draw_reimagined(picture, denoise, flow.times(50), generator)
+        worn = worn * window.condition[:, :1, :1]  # where no picture is given there is none to damage
+        condition = torch.cat([window.condition[:, :4], torch.cat([worn, window.condition[:, 4:, 1:]], dim=2)], dim=1)
+        return replace(window, condition=condition, worn=worn)
+
+    def _trips(self, latents: Tensor, generator: torch.Generator, tint: tuple[float, float], drift: float) -> Tensor:
+        """Latents of what comes back from the autoencoder, colours drifted now and then."""
+        video = self._decode(latents)
+        if degradation.chance(drift, generator):
+            video = degradation.draw_colour_drift(video, tint, generator)
+        worn = degradation.draw_round_trips(video, lambda v: self._decode(self._encode(v)), generator)
+        return self._encode(worn)
+
+    @torch.no_grad()
+    def _worn(self, control: ControlInput, generator: torch.Generator) -> ControlInput:
+        """Data-level damage on dense controls, one sample in twenty; feature-level damage on the dense branch."""
+        if control.branch != "dense":
+            return control
+        latents = control.latents.clone()
+        for k in range(latents.shape[0]):
+            if degradation.chance(OURS.control, generator):
+                video = self._decode(latents[k : k + 1, :16])
+                worn = degradation.draw_control(video, generator, replace(OURS, control=1.0))
+                latents[k : k + 1, :16] = self._encode(worn)
+        gain = degradation.draw_gain(latents.shape[0], generator, OURS).to(latents)
+        return replace(control, latents=latents, gain=gain)
+
+    def _decode(self, latents: Tensor) -> Float[Tensor, "b 3 f h w"]:
+        return self.autoencoder.decode(latents.to(self.autoencoder.dtype))[0].float()
+
+    def _encode(self, video: Tensor) -> Float[Tensor, "b c l h w"]:
+        return self.autoencoder.encode(video.to(self.autoencoder.dtype))[0].float()

@@ -1,0 +1,195 @@
+"""The one loop: batch → loss → step → log → save. It knows no stage; a stage is a module that gives its loss.
+
+A schedule is a share of the time allowed, not a number of steps: the same recipe makes the best of a laptop's hour
+and of a GPU's quarter of an hour. A training that is stopped goes on from its last checkpoint, clock included.
+"""
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from longvie.errors import LongVieError
+from longvie.training import checkpoint
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast."""
+
+    minutes: float  # wall clock, over all sessions
+    rate: float  # highest learning rate
+    warmup: int = 100  # steps to it
+    hold: float = 0.3  # share of the time before the cosine begins
+    floor: float = 0.02  # of `rate` at the end
+    decay: float = 0.01  # weight decay
+    clip: float = 1.0  # norm of the gradient
+    ema: float = 0.998  # of the weights that are kept
+    seed: int = 0
+    save_minutes: float = 3.0
+    sheet_minutes: float = 10.0
+    steps: int | None = None  # stop earlier, for a dry run
+
+    def rate_at(self, step: int, share: float) -> float:
+        """Learning rate at a step and a share of the time."""
+        warm = min(1.0, (step + 1) / self.warmup)
+        along = max(0.0, (share - self.hold) / (1 - self.hold))
+        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, along))
+        return self.rate * warm * (self.floor + (1 - self.floor) * cosine)
+
+
+class Stage(nn.Module, ABC):
+    """What a stage gives to the loop. Sub-modules whose parameters need no gradient are frozen and not saved."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, random: np.random.Generator, share: float) -> tuple[Tensor, dict[str, float]]:
+        """Draws a batch from `random` at a share of the schedule; its loss, and figures for the log."""
+
+    @abstractmethod
+    def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
+        """A picture by which a person sees how far it is; made with the averaged weights."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Writes the finished models, averaged weights in place."""
+
+
+class Trainer:
+    """Trains one stage in one folder: `training.safetensors`, `log.jsonl`, `curve.png`, `sheet_*.png`, then the models."""
+
+    def __init__(self, stage: Stage, recipe: Recipe, folder: Path, *, cpu: bool = True, mixed: bool = True) -> None:
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no")
+        self.stage, self.recipe, self.folder = stage, recipe, folder
+        trained = [p for p in stage.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+        self.wrapped, self.optimizer = self.accelerator.prepare(stage, optimizer)
+        self.ema = {k: p.detach().clone() for k, p in stage.named_parameters() if p.requires_grad}
+
+    def run(self, report: Callable[[str], None] = lambda _: None) -> None:
+        """Until the time is up; then the averaged weights are exported.
+
+        Raises:
+            LongVieError: the loss is not a number.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        position = checkpoint.load(self.folder, self.stage, self.ema, self.optimizer)
+        step, before = (position.step, position.seconds) if position else (0, 0.0)
+        start = saved = drawn = time.monotonic()
+        while True:
+            now = time.monotonic()
+            seconds = before + now - start
+            share = seconds / (60 * self.recipe.minutes)
+            if self.recipe.steps is not None:
+                share = max(share, step / self.recipe.steps)
+            if share >= 1:
+                break
+            figures = self._step(step, min(share, 1.0))
+            step += 1
+            if step % 20 == 1:
+                self._log({"step": step, "minutes": round(seconds / 60, 2), **figures})
+                report(f"{self.stage.name}: step {step}, {seconds / 60:.1f} min, " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+            if now - saved > 60 * self.recipe.save_minutes:
+                self._save(step, seconds)
+                saved = now
+            if now - drawn > 60 * self.recipe.sheet_minutes:
+                self._sheet(step)
+                drawn = now
+        self._save(step, before + time.monotonic() - start)
+        self._sheet(step)
+        with self.averaged():
+            self.stage.export(self.folder)
+
+    def _step(self, step: int, share: float) -> dict[str, float]:
+        rate = self.recipe.rate_at(step, share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        random = np.random.Generator(np.random.PCG64([self.recipe.seed, step, self.accelerator.process_index]))
+        with self.accelerator.autocast():
+            loss, figures = self.wrapped(random, share)
+        if not bool(loss.isfinite()):
+            raise LongVieError(f"{self.stage.name}: the loss at step {step} is not a number; lower the rate")
+        self.accelerator.backward(loss)
+        trained = [p for p in self.stage.parameters() if p.requires_grad]
+        norm = self.accelerator.clip_grad_norm_(trained, self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._average(step)
+        return {"loss": float(loss), **figures, "norm": float(norm), "rate": rate}
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        keep = min(self.recipe.ema, (1 + step) / (10 + step))
+        for name, parameter in self.stage.named_parameters():
+            if parameter.requires_grad:
+                self.ema[name].lerp_(parameter.to(self.ema[name]), 1 - keep)
+
+    def averaged(self) -> "Averaged":
+        """The averaged weights in place, for as long as the block lasts."""
+        return Averaged(self.stage, self.ema)
+
+    def _save(self, step: int, seconds: float) -> None:
+        if self.accelerator.is_main_process:
+            weights = {k: p for k, p in self.stage.named_parameters() if p.requires_grad}
+            position = checkpoint.Position(self.stage.name, step, seconds, asdict(self.recipe))
+            checkpoint.save(self.folder, position, weights, self.ema, self.optimizer)
+
+    def _log(self, figures: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(figures) + "\n")
+
+    def _sheet(self, step: int) -> None:
+        if self.accelerator.is_main_process:
+            with self.averaged(), torch.no_grad(), self.accelerator.autocast():
+                Image.fromarray(self.stage.sheet()).save(self.folder / f"sheet_{step:06d}.png")
+            curve(self.folder / "log.jsonl", self.folder / "curve.png")
+
+
+class Averaged:
+    """Swaps averaged weights in, and out again."""
+
+    def __init__(self, module: nn.Module, ema: dict[str, Tensor]) -> None:
+        self.module, self.ema = module, ema
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, parameter in self.module.named_parameters():
+            if name in self.ema:
+                held = parameter.detach().clone()
+                parameter.copy_(self.ema[name])
+                self.ema[name].copy_(held)
+
+
+def curve(log: Path, out: Path) -> None:
+    """The loss over minutes, logarithmic, as a picture."""
+    from matplotlib.figure import Figure
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for key in ("loss", "held_out"):
+        points = [(row["minutes"], row[key]) for row in rows if key in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=key, linewidth=1)
+    axes.set(xlabel="minutes of training", yscale="log")
+    axes.legend()
+    figure.savefig(out, dpi=110)
