@@ -130,6 +130,12 @@ def test_what_is_given_is_seen(engine: ClipEngine, change: dict) -> None:
     assert not torch.equal(video(engine, script(17, **base)), video(engine, script(17, **(base | change))))
 
 
+def test_a_keyframe_of_no_strength_is_none(engine: ClipEngine) -> None:
+    base = script(17, picture=picture())
+    none = script(17, picture=picture(), keyframes=(Still(16, picture(1), 0.0),))
+    assert torch.equal(video(engine, base), video(engine, none))
+
+
 def test_each_clip_hears_its_own_words(engine: ClipEngine) -> None:
     one, two = "a ball[5s] | a ball", "a ball[5s] | a storm"
     first, second = (video(engine, script(161, words, picture=picture())) for words in (one, two))

@@ -132,7 +132,7 @@ class ClipEngine:
         return self._run(script, self.spans(script), state, on_progress or _nothing)
 
     def _run(self, script: Script, spans: list[Span], state: ClipState, tell: OnProgress) -> Iterator[Chunk]:
-        noise, words = self.noise(script), _Words(self.models)
+        noise, words = self.noise(script), _Words(self.models, self._place)
         for span in spans[state.clip :]:
             progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
             given, state = self.seam.given(script, span, state)
@@ -261,15 +261,15 @@ def _fresh(seed: int, clip: int) -> Callable[[flow.Latents, int], flow.Latents]:
 class _Words:
     """Embeddings of what is said, each prompt read once while it lasts."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, models: Models, place: torch.device) -> None:
+        self._models, self._place = models, place
         self._read: dict[str, Float[Tensor, "1 n d"]] = {}
 
     def __call__(self, prompt: str) -> Float[Tensor, "1 n d"]:
         if prompt not in self._read:
             if len(self._read) > KEPT:
                 self._read.clear()
-            self._read[prompt] = self._models.words.encode([prompt])
+            self._read[prompt] = self._models.words.encode([prompt]).to(self._place)
         return self._read[prompt]
 
 

@@ -266,7 +266,9 @@ class LatentSeam(_Seam):
         return latents if config["in_channels"] == latents.shape[1] else conditioning.history_tokens(latents)
 
     def _condition(self, script: Script, span: Span) -> Float[Tensor, "1 given l h w"] | None:
-        """First picture and keyframes, each encoded alone, at the latent frames that hold them."""
+        """First picture and keyframes, each encoded alone, at the latent frames that hold them. A weak keyframe's mask
+        and latents are both that much weaker, as in training.
+        """
         config = self.models.transformer.config
         if config["in_channels"] == config["out_channels"]:
             return None
@@ -283,7 +285,7 @@ class LatentSeam(_Seam):
         known = torch.zeros(1, len(groups))
         for frame, picture, strength in wanted:
             at = next(number for number, group in enumerate(groups) if frame in group)
-            latents[:, :, at] = self.latents(picture[None])[:, :, 0].to(latents)
+            latents[:, :, at] = strength * self.latents(picture[None])[:, :, 0].to(latents)
             known[0, at] = strength
         return conditioning.given(latents, known)
 
@@ -374,7 +376,7 @@ class PixelSeam(_Seam):
         video = conditioning.still(picture[None, :, 0], span.stop - span.start)
         known = conditioning.first_known(len(groups))
         for key in script.keyframes:
-            if key.frame in range(span.new, span.stop):
+            if key.strength and key.frame in range(span.new, span.stop):
                 at = next(number for number, group in enumerate(groups) if key.frame in group)
                 held = slice(groups[at].start - span.start, groups[at].stop - span.start)
                 video[:, :, held] = key.picture(script.size)[None].to(video)
