@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +16,14 @@ from longvie import runs, runtime
 from longvie.engine.clip import ClipEngine
 from longvie.engine.stream import Chunk, Progress
 from longvie.errors import ConfigError, InputError, WeightsError
-from longvie.media import VideoWriter, adapt_frames, read_video, replace_atomically
+from longvie.media import VideoWriter, adapt_frames, probe_video, read_video, replace_atomically
 from longvie.media.files import shown
 from longvie.models.models import CARD, LONGVIE_2, TINY, Card, Models, check_files, load, read_card, read_longvie, tiny
 from longvie.presets import LongVieConfig, ModelSection, apply, nearest, to_mapping
 from longvie.request import Inputs, Request, absolute, local, prepare, random_seed
 
 WEIGHTS = Path(__file__).parent / "weights"
+LONGEST_NAME = 200  # bytes; files beside it get longer ones
 EMBEDDED = ("world",)
 NAMES = (*EMBEDDED, "tiny", "longvie-2")
 
@@ -57,7 +57,12 @@ class Video:
     warnings: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     kept: UInt8[np.ndarray, "f h w 3"] | None = field(default=None, repr=False, compare=False)
-    room: Any = field(default=None, repr=False, compare=False)  # removes the temporary file with the video
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        count = probe_video(self.path).frames if self.kept is None and self.path is not None else len(self.frames)
+        return count / self.fps
 
     @property
     def frames(self) -> UInt8[np.ndarray, "f h w 3"]:
@@ -131,7 +136,7 @@ class LongVie:
         duration_sec: int | float | None = None,
         fps: int | float | None = None,
         controls: Mapping[str, str | Path] | None = None,
-        image: str | Path | UInt8[np.ndarray, "h w 3"] | None = None,
+        image: str | Path | np.ndarray | None = None,
         seed: int | None = None,
         out: str | Path | None = None,
         force: bool = False,
@@ -179,7 +184,7 @@ class LongVie:
         duration_sec: int | float | None = None,
         fps: int | float | None = None,
         controls: Mapping[str, str | Path] | None = None,
-        image: str | Path | UInt8[np.ndarray, "h w 3"] | None = None,
+        image: str | Path | np.ndarray | None = None,
         seed: int | None = None,
         chunk_size: int | float = 2.0,
     ) -> Iterator[VideoChunk]:
@@ -303,19 +308,15 @@ class LongVie:
 
     def _kept(self, request: Request, warnings: tuple[str, ...], tell: Tell) -> Video:
         """A video whose frames lie in a temporary file."""
-        with ExitStack() as opened:
-            room = tempfile.TemporaryDirectory(prefix="longvie-", ignore_cleanup_errors=True)
-            opened.callback(room.cleanup)
-            store = Path(room.name) / "frames"
+        with tempfile.TemporaryFile(prefix="longvie-") as file:
             count = 0
-            with store.open("wb") as file:
-                for frames in self.frames(request, tell):
-                    file.write(frames.tobytes())
-                    count += len(frames)
-            held = np.memmap(store, np.uint8, "r", shape=(count, *request.size, 3))
-            opened.pop_all()
-            said = {"description": runs.MARK, "title": request.script.prompts.lines[0].prompt[:200]}
-            return Video(request.size, request.fps, request.script.seed, None, warnings, said, held, room)
+            for frames in self.frames(request, tell):
+                file.write(frames.tobytes())
+                count += len(frames)
+            file.flush()
+            held = np.memmap(file, np.uint8, "r", shape=(count, *request.size, 3))  # outlives the file's name
+        said = {"description": runs.MARK, "title": request.script.prompts.lines[0].prompt[:200]}
+        return Video(request.size, request.fps, request.script.seed, None, warnings, said, held)
 
 
 def seed_for(out: str | Path | None) -> int:
@@ -330,10 +331,12 @@ def check_out(out: Path, *, force: bool) -> None:
     """Whether a video may be written under this name, before any work is done.
 
     Raises:
-        InputError: not an mp4, or a file that no run of that name has made.
+        InputError: not an mp4, no name, or a file that no run of that name has made.
     """
+    if len(out.name.encode(errors="replace")) > LONGEST_NAME or not out.name.isprintable():
+        raise ConfigError(f"{shown(out)} is no name for a file; use at most {LONGEST_NAME} bytes that can be printed")
     if out.suffix.lower() != ".mp4":
-        raise ConfigError(f"'{shown(out)}' is no mp4; name the video with .mp4 at its end")
+        raise ConfigError(f"{shown(out)} is no mp4; name the video with .mp4 at its end")
     runs.Run(runs.Run.beside(out), {}).check_out(out, force=force)
 
 

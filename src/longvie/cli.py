@@ -341,8 +341,7 @@ def _made(request: "Request", out: Path, new: int, seconds: float) -> None:
     """What was made, how fast, where it lies."""
     script = request.script
     height, width = request.size
-    frames = round(script.frames * request.fps / script.fps)
-    print(f"{out}: {frames} frames of {width}x{height} at {request.fps:g} frames/s, seed {script.seed}")
+    print(f"{out}: {request.frames} frames of {width}x{height} at {request.fps:g} frames/s, seed {script.seed}")
     if new == 0:
         print("it was finished already; nothing was computed")
     elif new < script.frames:
@@ -373,18 +372,18 @@ def world_render(
 ) -> None:
     """Draw a scene: its video, and every control, prompt, keyframe, beat and camera as files."""
     from longvie.data.export import Export, export
-    from longvie.presets import read_duration, read_size
+    from longvie.presets import read_duration, read_fps, read_size
     from longvie.request import local
 
     if split not in ("train", "test"):
         raise ConfigError(f"split is '{split[:60]}'; use train or test")
-    count = round(read_duration(duration, "--duration") * fps) if frames is None else frames
+    rate = read_fps(fps, "--fps")
     asked = Export(
         seed=seed,
-        frames=max(1, count) if frames is None else count,
+        frames=max(1, round(read_duration(duration, "--duration") * rate)) if frames is None else frames,
         split=split,  # type: ignore[arg-type]
         size=read_size(size, "--size"),
-        fps=fps,
+        fps=rate,
         points=points,
         with_flow=flow,
     )
@@ -414,7 +413,7 @@ def control_render(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Draw a control file as the model sees it: one range for the whole signal, dots for points, palette colours."""
-    from longvie.presets import read_size
+    from longvie.presets import read_fps, read_size
     from longvie.request import drawn, local
 
     declared: dict[str, Any] = {} if content is None else {"content": content}
@@ -431,7 +430,7 @@ def control_render(
             source,
             target,
             size=read_size(size, "--size"),
-            fps=fps,
+            fps=read_fps(fps, "--fps"),
             frames=frames,
             align=align,
             declared=declared,

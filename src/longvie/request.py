@@ -4,6 +4,7 @@ Files are read once into a folder of our own and hashed there; what happens to t
 """
 
 import hashlib
+import math
 import secrets
 import stat
 import tempfile
@@ -26,7 +27,7 @@ from longvie.engine.clip import ClipConfig
 from longvie.engine.script import Direction, Script
 from longvie.errors import ConfigError, ControlError, InputError, MediaError, ScriptError
 from longvie.limits import LOCAL
-from longvie.media import VideoWriter, private_copy
+from longvie.media import VideoWriter, exact_rate, private_copy
 from longvie.media.files import room_for, shown
 from longvie.models.models import Card
 from longvie.presets import SEEDS, LongVieConfig, Size, check_work
@@ -34,7 +35,8 @@ from longvie.shapes import Strides
 
 DIRECTIONS = ("depth", "tracks", "sketch", "segmentation")
 STRIDES = Strides()  # of every autoencoder that we know; a request is checked before one is loaded
-MOST_FILES = 60_000  # in a folder of pictures
+LONGEST_NAME = 255  # bytes of one component of a path
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Request:
     def converted(self) -> bool:
         """Whether frames are written at another size or rate than they are made at."""
         return (self.size, self.fps) != (self.script.size, self.script.fps)
+
+    @property
+    def frames(self) -> int:
+        """Frames that are written: as many ticks of their rate as begin before the video ends."""
+        return math.ceil(self.script.frames * exact_rate(self.fps) / exact_rate(self.script.fps))
 
 
 class Inputs:
@@ -112,7 +119,7 @@ def local(source: str | Path) -> Path:
     """The path of a local file.
 
     Raises:
-        MediaError: an address, an empty name, or one with a zero character.
+        MediaError: an address, an empty name, one with a zero character, or one that no file can have.
     """
     text = str(source)
     if not text or "\0" in text:
@@ -120,6 +127,8 @@ def local(source: str | Path) -> Path:
     scheme = text.split(":", 1)[0].lower() if ":" in text else ""
     if "://" in text or scheme in ("http", "https", "ftp", "file", "data", "subfile", "concat", "lavfi"):
         raise MediaError(f"{shown(Path(text))} is an address; download it first and name the file")
+    if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(text).parts):
+        raise MediaError(f"{shown(Path(text))} is longer than any file's name; at most {LONGEST_NAME} bytes are")
     return Path(text)
 
 
@@ -159,8 +168,10 @@ def prepare(
         beats=_beats(settings.beats, frames, card),
     )
     spans = script.spans(STRIDES, clip=engine.clip, shared=engine.seam == "pixel")
-    reports = tuple(str(direction.signal.report) for direction in script.controls)
-    warnings = (*opened.warnings, *script.warnings(spans), *_said_of(config, card, size, fps))
+    loaded = [direction.signal.report for direction in script.controls]
+    reports = tuple(str(replace(report, notes=())) for report in loaded)
+    noted = [f"{report.control}: {note}" for report in loaded for note in report.notes]
+    warnings = (*noted, *opened.warnings, *script.warnings(spans), *_said_of(config, card, size, fps))
     return Request(script, engine, size, fps, reports, warnings)
 
 
@@ -298,7 +309,7 @@ class _Opened:
             made.append(Direction.fitted(self._control(name), signal, strength=strength, source=digest))
 
     def _load(self, name: str, path: Path, frames: int | None) -> controls.Signal:
-        return self._control(name).load(
+        signal = self._control(name).load(
             path,
             size=self._card.size,
             fps=float(self._card.fps),
@@ -306,6 +317,14 @@ class _Opened:
             align=self._config.controls.align,
             declared=self._declared(name),
         )
+        if signal.report.frames == 1 and path.suffix.lower() in VIDEOS and frames != 1:
+            needed = self._card.frames if frames is None else frames
+            raise ControlError(
+                f"{name} is a video of 1 frame, {needed} are needed: give a video that lasts as long, or a picture, "
+                "which is shown all the time",
+                code="control_length",
+            )
+        return signal
 
     def _control(self, name: str) -> controls.Control:
         return controls.get(name, quirks=True) if self._card.quirks else controls.get(name)

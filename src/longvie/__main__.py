@@ -1,0 +1,5 @@
+"""`python -m longvie` is `longvie`."""
+
+from longvie.cli import main
+
+main()
