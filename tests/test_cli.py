@@ -15,6 +15,7 @@ from longvie.data.export import Export, export
 from longvie.errors import LongVieError
 from longvie.media import iter_video, probe_video, read_picture
 from longvie.runs import Run
+from longvie.training import world
 
 VALLEY = Path(__file__).parent / "data" / "valley"
 
@@ -45,7 +46,7 @@ GENERATE = ("generate", "--model", "tiny", "--prompt", "a red ball", "--quiet")
 def test_help_names_every_verb(longvie: object) -> None:
     code, out, _ = longvie("--help")
     assert code == 0
-    for verb in ("generate", "world", "models", "control", "runs", "bench", "doctor", "version"):
+    for verb in ("generate", "train", "world", "models", "control", "runs", "bench", "doctor", "version"):
         assert verb in out
 
 
@@ -234,6 +235,32 @@ def test_a_run_is_taken_up_again_from_anywhere(
     assert code == 0, err
     assert "went on from frame" in out
     assert (tmp_path / "torn.mp4").read_bytes() == whole
+
+
+def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(world, "train", lambda *given, **named: asked.append((given, named)))
+    given = ("--stage", "base", "--out", "here", "--clips", "3", "--steps", "2", "--minutes", "1,2,3", "--seed", "4")
+    code, out, err = longvie("train", "world", *given)
+    assert code == 0, err
+    ((folder, stage, plan), named) = asked[0]
+    assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
+    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0), 4)
+    assert "here/world" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"), ("world", "--minutes", "nan,1,1"),
+        ("world", "--clips", "0"), ("world", "--steps", "0"), ("world", "--seed", "-1"), ("world", "--device", "gpu"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_train_refuses_what_it_cannot_do(longvie: object, arguments: tuple[str, ...]) -> None:
+    code, _, err = longvie("train", *arguments, "--out", "here")
+    assert code == 2
+    assert err.startswith("error: ")
 
 
 def test_doctor_tells_what_matters(longvie: object) -> None:
