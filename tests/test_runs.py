@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from longvie import runs
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.script import Script
 from longvie.engine.stream import Progress
@@ -25,7 +24,8 @@ from longvie.errors import ConfigError, InputError, Interrupted, LongVieError, R
 from longvie.journal import Journal, locked
 from longvie.media import probe_video, read_picture, read_video
 from longvie.models.models import Models
-from longvie.runs import Output, Run, Stop, differing, stopped_by_signals, weights_hash
+from longvie.runs import Output, Run, Stop, differing, stopped_by_signals, stopping, weights_hash
+from longvie.runs import facts as run_facts
 from small import full_script, picture, script
 
 ROOT = Path(__file__).parents[1]
@@ -371,7 +371,7 @@ def test_other_versions_matter_until_a_run_is_finished(
     asked = script(100)
     cut(tmp_path / "a.run", asked, engine, after=81)
     done(tmp_path / "b.run", asked, engine)
-    monkeypatch.setattr(runs, "version", lambda _: "9.9")
+    monkeypatch.setattr(run_facts, "version", lambda _: "9.9")
     with pytest.raises(InputError, match=r"begun with another versions: longvie is .* there, \"9\.9\" here"):
         Run.begin(tmp_path / "a.run", asked, engine)
     assert Run.begin(tmp_path / "b.run", asked, engine).finished
@@ -651,7 +651,7 @@ def test_asked_to_stop_while_frames_come_it_finishes_the_clip(
 ) -> None:
     asked = full_script(181)
     for lasting, parts in ((5.0, 2), (0.0, 1)):
-        monkeypatch.setattr(runs, "LASTING_S", lasting)
+        monkeypatch.setattr(stopping, "LASTING_S", lasting)
         stop, run = Stop(), Run.begin(tmp_path / f"{parts}.run", asked, engine)
         with pytest.raises(Interrupted):
             for chunk in run.make(asked, engine, stop=stop):
