@@ -89,7 +89,7 @@ class TimePool(nn.Module):
 
     def __init__(self, width: int, rate: int) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.width = rate, width
         self.conv = nn.Conv2d(rate * width, width, 1, bias=False)
 
     def forward(
@@ -108,7 +108,7 @@ class TimeGrow(nn.Module):
 
     def __init__(self, width: int, rate: int) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.width = rate, width
         self.conv = nn.Conv2d(width, rate * width, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "m c h w"]:

@@ -26,7 +26,11 @@ class Position:
 
 
 def save(
-    folder: Path, position: Position, weights: Mapping[str, Tensor], ema: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path,
+    position: Position,
+    weights: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Writes a checkpoint by rename: a training that is killed meanwhile keeps the one before."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,9 @@ def save(
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     tensors["random"] = torch.get_rng_state()
     draft = folder / "training.part"
-    save_file({k: v.cpu().clone() for k, v in tensors.items()}, draft, metadata={"position": json.dumps(asdict(position))})
+    save_file(
+        {k: v.cpu().clone() for k, v in tensors.items()}, draft, metadata={"position": json.dumps(asdict(position))}
+    )
     draft.rename(folder / "training.safetensors")
 
 
@@ -59,7 +65,9 @@ def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: tor
     own = dict(module.named_parameters())
     missing = [k for k, p in own.items() if p.requires_grad and k not in weights]
     if missing:
-        raise WeightsError(f"the checkpoint in {folder.name} lacks {len(missing)} tensors, first {missing[0]}; begin anew")
+        raise WeightsError(
+            f"the checkpoint in {folder.name} lacks {len(missing)} tensors, first {missing[0]}; begin anew"
+        )
     with torch.no_grad():
         for name, value in weights.items():
             own[name].copy_(value)

@@ -100,7 +100,10 @@ class Trainer:
             step += 1
             if step % 20 == 1:
                 self._log({"step": step, "minutes": round(seconds / 60, 2), **figures})
-                report(f"{self.stage.name}: step {step}, {seconds / 60:.1f} min, " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+                report(
+                    f"{self.stage.name}: step {step}, {seconds / 60:.1f} min, "
+                    + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
+                )
             if now - saved > 60 * self.recipe.save_minutes:
                 self._save(step, seconds)
                 saved = now

@@ -110,16 +110,23 @@ def draw(
                 for c, at in zip(clips, begins, strict=True)
             ]
         ).float()
-    condition = torch.stack([_given(c, at, length, recent is None, random, drops) for c, at in zip(clips, begins, strict=True)])
+    condition = torch.stack(
+        [_given(c, at, length, recent is None, random, drops) for c, at in zip(clips, begins, strict=True)]
+    )
     both = random.random(len(clips)) < drops.both
     controls = [_dense(clips, spans, random, drops, both)]
     if random.random() < drops.second_dense:
         controls.append(_dense(clips, spans, random, drops, both))
     tracks = torch.stack([c.streams["tracks"][:, s] for c, s in zip(clips, spans, strict=True)]).float()
-    controls.append(ControlInput("sparse", plain(tracks), _strength(len(clips), length, drops.tracks, both, random, drops)))
+    controls.append(
+        ControlInput("sparse", plain(tracks), _strength(len(clips), length, drops.tracks, both, random, drops))
+    )
     heard = torch.from_numpy(random.random(len(clips)) >= drops.beats)[:, None, None]
     beats = torch.stack([c.beats[s] for c, s in zip(clips, spans, strict=True)]) * heard
-    words = tuple("" if random.random() < drops.words else c.caption(at + length // 2) for c, at in zip(clips, begins, strict=True))
+    words = tuple(
+        "" if random.random() < drops.words else c.caption(at + length // 2)
+        for c, at in zip(clips, begins, strict=True)
+    )
     return Window(clean, condition, history, tuple(controls), beats, words)
 
 
@@ -129,7 +136,9 @@ def _given(clip: ClipLatents, at: int, length: int, first: bool, random: np.rand
     given = torch.zeros(20, length, height, width)
     if first and random.random() >= drops.picture:
         given[:4, 0], given[4:, 0] = 1.0, clip.stills[:, 0].float()
-    inside = [k for k, latent in enumerate(STILLS) if at <= latent < at + length and latent > 0 and k < clip.stills.shape[1]]
+    inside = [
+        k for k, latent in enumerate(STILLS) if at <= latent < at + length and latent > 0 and k < clip.stills.shape[1]
+    ]
     if inside and random.random() < drops.keyframe:
         k = int(random.choice(inside))
         strength = 1.0 if random.random() < 0.7 else float(random.uniform(0.2, 1.0))
@@ -137,9 +146,13 @@ def _given(clip: ClipLatents, at: int, length: int, first: bool, random: np.rand
     return given
 
 
-def _dense(clips: list[ClipLatents], spans: list[slice], random: np.random.Generator, drops: Drops, both: np.ndarray) -> ControlInput:
+def _dense(
+    clips: list[ClipLatents], spans: list[slice], random: np.random.Generator, drops: Drops, both: np.ndarray
+) -> ControlInput:
     kinds = random.choice(len(DENSE_KINDS), size=len(clips), p=(0.5, 0.25, 0.25))
-    latents = torch.stack([c.streams[DENSE_KINDS[k]][:, s] for c, s, k in zip(clips, spans, kinds, strict=True)]).float()
+    latents = torch.stack(
+        [c.streams[DENSE_KINDS[k]][:, s] for c, s, k in zip(clips, spans, kinds, strict=True)]
+    ).float()
     length = latents.shape[2]
     strength = _strength(len(clips), length, drops.dense, both, random, drops)
     return ControlInput("dense", plain(latents), strength, kind=torch.from_numpy(kinds))

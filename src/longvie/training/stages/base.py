@@ -35,7 +35,14 @@ class BaseStage(Stage):
     name: ClassVar[str] = "base"
 
     def __init__(
-        self, transformer: VideoTransformer, words: WordEncoder, autoencoder: TinyAutoencoder, pool: Pool, held_out: Pool, *, scale: int = 1
+        self,
+        transformer: VideoTransformer,
+        words: WordEncoder,
+        autoencoder: TinyAutoencoder,
+        pool: Pool,
+        held_out: Pool,
+        *,
+        scale: int = 1,
     ) -> None:
         """`scale` multiplies the batch. `held_out` are test clips for the sheet."""
         super().__init__()

@@ -26,13 +26,14 @@ from longvie.models.control_branch import ControlInput
 from longvie.training import degradation
 from longvie.training.degradation import DegradationConfig
 from longvie.training.losses import degraded_loss
-from longvie.training.stages.base import RECENT, BaseStage
+from longvie.training.stages.base import RECENT, SHORT, WHOLE, BaseStage
 from longvie.training.windows import Window, draw, places
 
 AFTER = 0.75  # share of batches with history
-WHOLE = 0.5  # share of batches with whole clips
-DAMAGE = {"own": 0.45, "noise": 0.15, "trips": 0.15, "clean": 0.25}  # of the history, by batch
+CLIPS = 0.6  # share of batches with whole clips
+DAMAGE = {"own": 0.55, "noise": 0.2, "trips": 0.05, "clean": 0.2}  # of the history, by batch
 NOISE = 0.25  # highest level of noise on history
+TRAVELLERS = 2  # samples of a batch that go through the autoencoder: a trip costs as much as a training step
 OURS = DegradationConfig(control=0.05, feature=0.05, picture=0.10, history=1.0, drift=0.10, history_drift=0.15)
 
 
@@ -42,7 +43,7 @@ class HistoryStage(BaseStage):
     name: ClassVar[str] = "history"
 
     def batch(self, random: np.random.Generator, share: float) -> Window:  # noqa: ARG002
-        length, samples = (21, 4) if random.random() < WHOLE else (9, 8)
+        length, samples = WHOLE if random.random() < CLIPS else SHORT
         recent = int(random.choice((*RECENT, RECENT[-1], RECENT[-1]))) if random.random() < AFTER else None
         if recent is not None:
             length = min(length, 20)
@@ -61,7 +62,11 @@ class HistoryStage(BaseStage):
         # Velocities: noise - x0. Every term then compares clean latents, as the noise is the same on both sides.
         weight = (1 / t.clamp(min=0.15).square()).clamp(max=8.0)
         losses = degraded_loss(
-            flow.velocity(made.float(), noise), flow.velocity(window.clean, noise), weight, noise=noise, picture=window.worn
+            flow.velocity(made.float(), noise),
+            flow.velocity(window.clean, noise),
+            weight,
+            noise=noise,
+            picture=window.worn,
         )
         return losses.mean(), {"error": float((made.detach().float() - window.clean).square().mean())}
 
@@ -86,7 +91,8 @@ class HistoryStage(BaseStage):
             levels = NOISE * torch.rand(history.shape[0], 1, 1, 1, 1, generator=generator).to(history)
             return replace(window, history=history + levels * torch.randn_like(history))
         if kind == "trips":
-            return replace(window, history=self._trips(history, generator, OURS.history_tint, OURS.history_drift))
+            worn = self._trips(history[:TRAVELLERS], generator, OURS.history_tint, OURS.history_drift)
+            return replace(window, history=torch.cat([worn, history[TRAVELLERS:]]))
         before = draw(clips, [at - recent for at in begins], random, length=recent, recent=0).to(self.device)
         own = self.sample(before, steps=int(random.integers(1, 3)), seed=int(random.integers(2**31)))
         return replace(window, history=torch.cat([history[:, :, :1], own.to(history)], dim=2))
@@ -100,8 +106,11 @@ class HistoryStage(BaseStage):
         if degradation.chance(0.4, generator):
             worn = self._trips(picture, generator, OURS.picture_tint, OURS.drift)
         else:
+
             def denoise(x: Tensor, levels: Float[Tensor, " points"]) -> Tensor:
-                first = Window(x, torch.zeros_like(window.condition[:, :, :1]), None, (), window.beats[:, :1], window.words)
+                first = Window(
+                    x, torch.zeros_like(window.condition[:, :, :1]), None, (), window.beats[:, :1], window.words
+                )
                 level = levels[0].to(x).expand(x.shape[0])
                 return self.predict(first, x, level).float()
 
@@ -120,15 +129,13 @@ class HistoryStage(BaseStage):
 
     @torch.no_grad()
     def _worn(self, control: ControlInput, generator: torch.Generator) -> ControlInput:
-        """Data-level damage on dense controls, one sample in twenty; feature-level damage on the dense branch."""
+        """Data-level damage on a dense control, feature-level damage on the dense branch; each one sample in twenty."""
         if control.branch != "dense":
             return control
         latents = control.latents.clone()
-        for k in range(latents.shape[0]):
-            if degradation.chance(OURS.control, generator):
-                video = self._decode(latents[k : k + 1, :16])
-                worn = degradation.draw_control(video, generator, replace(OURS, control=1.0))
-                latents[k : k + 1, :16] = self._encode(worn)
+        if degradation.chance(OURS.control * latents.shape[0], generator):  # one sample stands for all: it is dear
+            video = self._decode(latents[:1, :16])
+            latents[:1, :16] = self._encode(degradation.draw_control(video, generator, replace(OURS, control=1.0)))
         gain = degradation.draw_gain(latents.shape[0], generator, OURS).to(latents)
         return replace(control, latents=latents, gain=gain)
 

@@ -1,0 +1,142 @@
+"""Does a clip do what it was told? Fixed test scenes of the world, made again from their controls, against the truth.
+
+The scenes are those test scenes, in order of their number, whose frozen first frame is unlike the rest: its SSIM to
+the clip is at most 0.65. Which they are is written down with a hash of everything that makes them.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvie.api import LongVie
+from longvie.data.export import Export, export
+from longvie.data.render import render
+from longvie.data.world import FPS, scene
+from longvie.errors import InputError
+from longvie.evaluation.fidelity import psnr, sharpness, ssim
+
+FRAMES = 81
+FROZEN = 0.65  # highest SSIM of the repeated first frame to the clip
+LIST = Path(__file__).parent / "obedience_scenes.json"
+GIVEN = {  # what is given, beside the words and the first picture
+    "depth and tracks": ("depth", "tracks"),
+    "depth": ("depth",),
+    "sketch": ("sketch",),
+    "segmentation": ("segmentation",),
+    "tracks": ("tracks",),
+    "no controls": (),
+}
+FILES = {"depth": "depth.npz", "sketch": "sketch.mp4", "segmentation": "segmentation.npz", "tracks": "tracks.npz"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one clip against the truth: means over frames."""
+
+    ssim: float
+    psnr: float
+    sharpness: float  # ratio to the truth's
+
+    @classmethod
+    def of(cls, made: Float[Tensor, "3 f h w"], truth: Float[Tensor, "3 f h w"]) -> "Score":
+        """Both in [0, 1]."""
+        ratio = sharpness(made).mean() / sharpness(truth).mean()
+        return cls(float(ssim(made, truth).mean()), float(psnr(made, truth).clamp(max=99).mean()), float(ratio))
+
+
+def truth_of(number: int) -> Float[Tensor, "3 f h w"]:
+    """A test scene's clip in [0, 1]."""
+    return (render([scene(number, "test")], range(FRAMES))[0].picture + 1) / 2
+
+
+def frozen(truth: Float[Tensor, "3 f h w"]) -> Score:
+    """The first frame repeated."""
+    return Score.of(truth[:, :1].expand_as(truth), truth)
+
+
+def fingerprint(number: int) -> str:
+    """SHA-256 of everything that makes a test scene."""
+    return hashlib.sha256(json.dumps(asdict(scene(number, "test")), sort_keys=True).encode()).hexdigest()
+
+
+def choose(count: int, tell: Callable[[int], None] = lambda _number: None) -> dict[str, str]:
+    """The first `count` test scenes that are hard enough, with their fingerprints."""
+    chosen: dict[str, str] = {}
+    number = 0
+    while len(chosen) < count:
+        if frozen(truth_of(number)).ssim <= FROZEN:
+            chosen[str(number)] = fingerprint(number)
+        tell(number)
+        number += 1
+    return chosen
+
+
+def scenes(count: int) -> list[int]:
+    """The numbers of the fixed scenes.
+
+    Raises:
+        InputError: fewer are written down, or the world now makes another scene of a number.
+    """
+    listed = json.loads(LIST.read_text())
+    if count > len(listed):
+        raise InputError(f"{count} scenes are asked for, {len(listed)} are fixed; ask for those")
+    numbers = [int(number) for number in listed][:count]
+    changed = [number for number in numbers if fingerprint(number) != listed[str(number)]]
+    if changed:
+        raise InputError(f"test scene {changed[0]} is not the one that was fixed: the world has changed since")
+    return numbers
+
+
+def measure(
+    model: LongVie, count: int = 20, *, given: Mapping[str, tuple[str, ...]] = GIVEN, seed: int = 0
+) -> Iterator[tuple[int, str, Score]]:
+    """(scene, what was given, score) for each; the frozen first frame is given as "frozen"."""
+    for number in scenes(count):
+        truth = truth_of(number)
+        yield number, "frozen", frozen(truth)
+        with tempfile.TemporaryDirectory() as room:
+            folder = Path(room)
+            export(Export(number, FRAMES), folder / "scene")
+            for name, controls in given.items():
+                made = made_from(model, folder / "scene", controls, scene(number, "test").caption(2.5), seed)
+                yield number, name, Score.of(made, truth)
+
+
+def made_from(
+    model: LongVie, folder: Path, controls: tuple[str, ...], prompt: str, seed: int
+) -> Float[Tensor, "3 f h w"]:
+    """One clip from a scene's files, in [0, 1]."""
+    files = {name: folder / FILES[name] for name in controls}
+    chunks = model.stream_generate(
+        prompt, duration_sec=FRAMES / FPS, controls=files, image=folder / "first.png", seed=seed
+    )
+    frames = np.concatenate([chunk.frames for chunk in chunks])[:FRAMES]
+    return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 255
+
+
+def summary(rows: list[tuple[int, str, Score]], *, draws: int = 2000) -> dict[str, dict[str, float]]:
+    """Means over scenes, and the 95 % interval of SSIM by bootstrap over scenes."""
+    table = {}
+    for name in dict.fromkeys(name for _, name, _ in rows):
+        scores = [score for _, given, score in rows if given == name]
+        values = np.array([score.ssim for score in scores])
+        random = np.random.default_rng(0)
+        means = values[random.integers(0, len(values), (draws, len(values)))].mean(1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        table[name] = {
+            "scenes": len(scores),
+            "ssim": float(values.mean()),
+            "ssim_low": float(low),
+            "ssim_high": float(high),
+            "psnr": float(np.mean([score.psnr for score in scores])),
+            "sharpness": float(np.mean([score.sharpness for score in scores])),
+        }
+    return table

@@ -1,0 +1,206 @@
+"""The embedded model from nothing: `longvie train world`. Each stage reads what the ones before it left in the folder.
+
+    clips ──────── rendered from their numbers, any number of processes
+    autoencoder ── clips → `autoencoder/`, from here on frozen
+    latents ────── clips, autoencoder → every stream encoded once
+    base ───────── latents → `base/` transformer and words
+    history ────── base → `history/` transformer and words
+    pack ───────── everything → `world/`, a model folder with its card
+
+A recipe is minutes of the wall clock, so that it fits any machine; the device changes the batch, nothing else.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from longvie.data import clips, latents
+from longvie.data.streams import Store
+from longvie.data.world import scene
+from longvie.errors import ConfigError, InputError
+from longvie.models import models
+from longvie.models.encoders import WordEncoder
+from longvie.models.models import Card, Models
+from longvie.models.tae import TinyAutoencoder
+from longvie.models.transformer import VideoTransformer
+from longvie.training.stages.autoencoder import AutoencoderStage, start
+from longvie.training.stages.base import SHIFT, BaseStage
+from longvie.training.stages.history import HistoryStage
+from longvie.training.trainer import Recipe, Trainer
+
+STAGES = ("clips", "autoencoder", "latents", "base", "history", "pack")
+HELD_OUT = 8  # test clips for the sheets; never trained on
+CAPTIONS = 4000  # scenes whose captions teach the tokenizer
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the networks: what the shipped weights have. Heads are 72 wide."""
+
+    width: int = 216
+    layers: int = 6
+    ffn: int = 864
+    control_layers: int = 3
+    control_width: int = 144
+    control_ffn: int = 432
+
+    def transformer(self, words: int) -> VideoTransformer:
+        """With random weights, for words of this width."""
+        return VideoTransformer(
+            width=self.width,
+            layers=self.layers,
+            heads=self.width // 72,
+            ffn=self.ffn,
+            text_width=words,
+            control_layers=self.control_layers,
+            control_width=self.control_width,
+            control_heads=self.control_width // 72,
+            control_ffn=self.control_ffn,
+            dense_kinds=3,
+            beats=True,
+            branch_positions="clip",
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make, and how long to take. The defaults are those of two laptop cores; `gpu` those of one large GPU."""
+
+    clips: int = 700
+    minutes: tuple[float, float, float] = (45.0, 60.0, 20.0)  # autoencoder, base, history
+    rates: tuple[float, float, float] = (2e-3, 1.2e-3, 4e-4)
+    scale: int = 1  # of the batches
+    sizes: Sizes = Sizes()
+    seed: int = 0
+    steps: int | None = None  # of every stage, for a dry run
+
+    @classmethod
+    def gpu(cls) -> "Plan":
+        """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
+        wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
+        return cls(clips=6000, minutes=(5.0, 12.0, 4.0), rates=(2e-3, 1.5e-3, 5e-4), scale=16, sizes=wide)
+
+
+def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
+    """Runs one stage, or `all` of them in order; a stage that was stopped goes on.
+
+    Raises:
+        ConfigError: no such stage.
+        InputError: a stage before it has not been run.
+    """
+    if stage not in (*STAGES, "all"):
+        raise ConfigError(f"no stage '{stage[:60]}'; there are {', '.join(STAGES)} and all")
+    for name in STAGES if stage == "all" else (stage,):
+        _RUN[name](folder, plan, device, report)
+
+
+def _clips(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    done = clips.fill(folder / "clips", range(plan.clips), device=device)
+    for count, _ in enumerate(done, 1):
+        if count % 20 == 0:
+            report(f"clips: {count} of {plan.clips}")
+    for _ in clips.fill(folder / "held_out" / "clips", range(HELD_OUT), split="test", device=device):
+        pass
+
+
+def _autoencoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed)
+    model = TinyAutoencoder(encoder_blocks=(0, 1, 2), decoder_blocks=(2, 1, 1))
+    start(model)
+    stage = AutoencoderStage(model.to(device), Store.open(folder / "clips"), scale=plan.scale)
+    _trainer(stage, plan, 0, folder / "autoencoder", device).run(report)
+
+
+def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    model = frozen(folder).to(device)
+    for count, _ in enumerate(
+        latents.fill(folder / "clips", folder / "latents", range(plan.clips), model, device=device), 1
+    ):
+        if count % 20 == 0:
+            report(f"latents: {count} of {plan.clips}")
+    held_out = folder / "held_out"
+    for _ in latents.fill(held_out / "clips", held_out / "latents", range(HELD_OUT), model, device=device):
+        pass
+
+
+def frozen(folder: Path) -> TinyAutoencoder:
+    """The autoencoder of a training folder.
+
+    Raises:
+        InputError: it has not been trained yet.
+    """
+    where = folder / "autoencoder" / "autoencoder"
+    if not where.exists():
+        raise InputError("there is no autoencoder yet; run the stage 'autoencoder' first")
+    return TinyAutoencoder.from_pretrained(where)
+
+
+def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed)
+    words = WordEncoder.fresh(
+        [scene(number).caption(float(at)) for number in range(CAPTIONS // 4) for at in (0, 15, 30, 45)]
+    )
+    transformer = plan.sizes.transformer(words.width)
+    stage = BaseStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
+    _trainer(stage, plan, 1, folder / "base", device).run(report)
+
+
+def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 1)
+    transformer, words = _trained(folder / "base")
+    stage = HistoryStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
+    _trainer(stage, plan, 2, folder / "history", device).run(report)
+
+
+def _trained(folder: Path) -> tuple[VideoTransformer, WordEncoder]:
+    if not (folder / "transformer").exists():
+        raise InputError(f"there is no trained '{folder.name}' yet; run that stage first")
+    return VideoTransformer.from_pretrained(folder / "transformer"), WordEncoder.load(folder / "words")
+
+
+def _pools(folder: Path) -> tuple[latents.Pool, latents.Pool]:
+    return latents.Pool.open(folder / "latents"), latents.Pool.open(folder / "held_out" / "latents")
+
+
+def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder: Path, device: str) -> Trainer:
+    recipe = Recipe(minutes=plan.minutes[index], rate=plan.rates[index], seed=plan.seed, steps=plan.steps)
+    if index == 2:
+        recipe = replace(recipe, warmup=50, hold=0.1)
+    return Trainer(stage, recipe, folder, cpu=device == "cpu")
+
+
+def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noqa: ARG001
+    """The newest transformer there is, with its card, as a model folder."""
+    last = "history" if (folder / "history" / "transformer").exists() else "base"
+    transformer, words = _trained(folder / last)
+    card = Card(
+        name="world",
+        size=(96, 176),
+        fps=16,
+        predicts="x0",
+        controls=("depth", "sketch", "segmentation", "tracks"),
+        dense_kinds=("depth", "sketch", "segmentation"),
+        steps=4,
+        shift=SHIFT,
+    )
+    target = folder / "world"
+    shutil.rmtree(target, ignore_errors=True)
+    card = models.save(Models(card, transformer, frozen(folder), words), target)
+    report(
+        f"pack: {target.name} holds {last}, {sum(f.stat().st_size for f in target.rglob('*') if f.is_file()) / 1e6:.1f} MB"
+    )
+
+
+_RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
+    "clips": _clips,
+    "autoencoder": _autoencoder,
+    "latents": _latents,
+    "base": _base,
+    "history": _history,
+    "pack": _pack,
+}
