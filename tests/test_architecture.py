@@ -19,10 +19,11 @@ LAYERS: list[set[str]] = [
     {"runtime", "media"},
     {"models", "controls"},
     {"engine", "data"},
-    {"runs", "training", "evaluation", "serving"},
+    {"runs"},
     {"presets"},
     {"request"},
     {"api"},
+    {"training", "evaluation", "serving"},
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -39,10 +40,7 @@ ALLOWED = {
     ("media", "runtime"),
     ("data", "engine"),
     ("data", "controls"),
-    ("evaluation", "training"),
-    ("training", "runs"),
     ("training", "evaluation"),
-    ("serving", "runs"),
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 from longvie import api, cli
 from longvie.data.export import Export, export
 from longvie.errors import LongVieError
+from longvie.evaluation import obedience
 from longvie.media import iter_video, probe_video, read_picture
 from longvie.runs import Run
 from longvie.training import world
@@ -276,6 +277,19 @@ def test_bench_speed_gives_three_rates_in_order(longvie: object) -> None:
     facts = json.loads(out)
     assert facts["network_frames_per_s"] > facts["with_decode_frames_per_s"] > facts["to_the_file_frames_per_s"] > 0
     assert facts["frames"] == 16
+
+
+def test_bench_controls_compares_with_the_frozen_first_frame(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(obedience, "GIVEN", {"depth": ("depth",), "no controls": ()})
+    score = obedience.Score(0.5, 20.0, 0.9)
+    rows = [(number, name, score) for number in (3, 5) for name in ("frozen", "depth", "no controls")]
+    monkeypatch.setattr(obedience, "measure", lambda *_, **__: iter(rows))
+    code, out, err = longvie("bench", "controls", "--model", "tiny", "--scenes", "2", "--json")
+    assert code == 0, err
+    assert json.loads(out)["frozen"]["scenes"] == 2
+    code, out, _ = longvie("bench", "controls", "--model", "tiny", "--scenes", "2")
+    assert code == 0
+    assert "no controls" in out
 
 
 def test_a_fault_of_ours_is_one_line_too(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -367,10 +367,12 @@ def world_render(
     fps: Annotated[float, typer.Option("--fps", help="Frames a second.")] = 16.0,
     points: Annotated[int, typer.Option("--points", help="Points that are followed at a time.")] = 256,
     flow: Annotated[bool, typer.Option("--flow", help="Also the motion of every pixel.")] = False,
+    threads: Annotated[int, typer.Option("--threads", help="One is steady where a neighbour takes a core.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Write over another scene.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Draw a scene: its video, and every control, prompt, keyframe, beat and camera as files."""
+    from longvie import runtime
     from longvie.data.export import Export, export
     from longvie.presets import read_duration, read_fps, read_size
     from longvie.request import local
@@ -387,6 +389,7 @@ def world_render(
         points=points,
         with_flow=flow,
     )
+    runtime.threads(threads)
     with Meter("drawing", quiet=quiet) as meter:
         files = export(asked, local(out), force=force, tell=meter.at)
     print(f"{out}: scene {seed} of the {split} split, {asked.frames} frames at {fps:g} frames/s")
@@ -629,6 +632,33 @@ def bench_speed(
         print(json.dumps(facts, indent=1))
     else:
         _table(("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items()])
+
+
+@bench_app.command("controls")
+def bench_controls(
+    model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
+    scenes: Annotated[int, typer.Option("--scenes", help="How many of the fixed test scenes.", min=1)] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Of the noise.", min=0)] = 0,
+    device: Annotated[str | None, _option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
+    threads: Annotated[int | None, _option("--threads", "Threads to compute with.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """How near clips come to the truth of fixed test scenes with controls, without them, and as a frozen first frame."""
+    from longvie.api import LongVie
+    from longvie.evaluation import obedience
+
+    known = LongVie.from_pretrained(model, device=device, threads=threads)
+    total, rows = scenes * (len(obedience.GIVEN) + 1), []
+    with Meter("measuring") as meter:
+        for row in obedience.measure(known, scenes, seed=seed):
+            rows.append(row)
+            meter.at(len(rows), total, f"scene {row[0]}, {row[1]}")
+    table = obedience.summary(rows)
+    if as_json:
+        print(json.dumps(table, indent=1))
+    else:
+        heads = ("given", *next(iter(table.values())))
+        _table(heads, [(name, *(f"{value:.4g}" for value in row.values())) for name, row in table.items()])
 
 
 @app.command()
