@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from longvie.data.footage import Footage, Sample
 from longvie.engine import flow
-from longvie.engine.clip import ClipEngine
+from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.seam import ClipState, Given
 from longvie.errors import ConfigError
 from longvie.media import replace_atomically
@@ -67,7 +67,8 @@ class ControlStage(Stage):
         self.transformer.controls.float().requires_grad_(True)
         if checkpointing:
             self.transformer.enable_gradient_checkpointing()
-        self.models, self.footage, self.engine = models, footage, ClipEngine(models)
+        self.models, self.footage = models, footage
+        self.engine = ClipEngine(models, ClipConfig.of(models.card, recent=0))  # a first clip has nothing before it
         table = flow.training_times(models.card.shift)
         self.table, self.weights = table, flow.training_weights(table)
 
@@ -153,8 +154,9 @@ def with_branches(transformer: VideoTransformer, *, layers: int = LAYERS) -> Vid
     """The same trunk with half-width branches thinned from its first layers; one that has branches gets them anew."""
     grown = transformer
     if transformer.controls is None:
+        sizes = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
         with torch.device("meta"):
-            grown = VideoTransformer.from_config({**transformer.config, "control_layers": layers})
+            grown = VideoTransformer(**(sizes | {"control_layers": layers}))
         grown.load_state_dict(transformer.state_dict(), strict=False, assign=True)
         grown.controls.to_empty(device=transformer.device)
         grown.train(transformer.training)
