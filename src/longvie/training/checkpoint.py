@@ -1,18 +1,22 @@
 """All that is needed to go on training as if nothing had happened, in one safetensors file and one JSON file.
 
-The position in the data is the step: every batch is drawn from the seed and the step, so nothing else is kept of it.
+The position in the data is the step: every batch and all noise are drawn from the seed and the step, so nothing else is
+kept of them.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from longvie.errors import WeightsError
+
+CHECKPOINT = "training.safetensors"
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Position:
     stage: str
     step: int
     seconds: float  # of training so far, over all its sessions
-    recipe: dict[str, float]
+    recipe: dict[str, Any]
 
 
 def save(
@@ -38,12 +42,11 @@ def save(
     tensors |= {f"ema.{k}": v.contiguous() for k, v in ema.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    tensors["random"] = torch.get_rng_state()
     draft = folder / "training.part"
     save_file(
         {k: v.cpu().clone() for k, v in tensors.items()}, draft, metadata={"position": json.dumps(asdict(position))}
     )
-    draft.rename(folder / "training.safetensors")
+    draft.rename(folder / CHECKPOINT)
 
 
 def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Position | None:
@@ -52,7 +55,7 @@ def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: tor
     Raises:
         WeightsError: the checkpoint holds other weights.
     """
-    file = folder / "training.safetensors"
+    file = folder / CHECKPOINT
     if not file.exists():
         return None
     from safetensors import safe_open
@@ -62,11 +65,13 @@ def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: tor
     tensors = load_file(file)
     part = lambda name: {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}  # noqa: E731
     weights = part("weights.")
-    own = dict(module.named_parameters())
-    missing = [k for k, p in own.items() if p.requires_grad and k not in weights]
-    if missing:
+    own = {k: p for k, p in module.named_parameters() if p.requires_grad}
+    wanted, found = ({k: tuple(v.shape) for k, v in named.items()} for named in (own, weights))
+    strange = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+    if strange:
         raise WeightsError(
-            f"the checkpoint in {folder.name} lacks {len(missing)} tensors, first {missing[0]}; begin anew"
+            f"the checkpoint in {folder.name} is of another training ({position.stage}): {len(strange)} tensors do not "
+            f"fit, {strange[0]} for one; use the sizes that it began with, or another folder"
         )
     with torch.no_grad():
         for name, value in weights.items():
@@ -79,5 +84,4 @@ def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: tor
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": layout["param_groups"]})
-    torch.set_rng_state(tensors["random"])
     return position

@@ -4,6 +4,7 @@ A schedule is a share of the time allowed, not a number of steps: the same recip
 and of a GPU's quarter of an hour. A training that is stopped goes on from its last checkpoint, clock included.
 """
 
+import importlib.util
 import json
 import math
 import time
@@ -20,8 +21,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from longvie.errors import LongVieError
+from longvie.errors import LongVieError, ResourceError
 from longvie.training import checkpoint
+
+LOG, EXPORTED = "log.jsonl", "exported.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Recipe:
     hold: float = 0.3  # share of the time before the cosine begins
     floor: float = 0.02  # of `rate` at the end
     decay: float = 0.01  # weight decay
+    betas: tuple[float, float] = (0.9, 0.98)  # of AdamW
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.998  # of the weights that are kept
     seed: int = 0
@@ -44,7 +48,7 @@ class Recipe:
     def rate_at(self, step: int, share: float) -> float:
         """Learning rate at a step and a share of the time."""
         warm = min(1.0, (step + 1) / self.warmup)
-        along = max(0.0, (share - self.hold) / (1 - self.hold))
+        along = (share - self.hold) / (1 - self.hold) if share > self.hold else 0.0
         cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, along))
         return self.rate * warm * (self.floor + (1 - self.floor) * cosine)
 
@@ -68,32 +72,39 @@ class Stage(nn.Module, ABC):
 
 
 class Trainer:
-    """Trains one stage in one folder: `training.safetensors`, `log.jsonl`, `curve.png`, `sheet_*.png`, then the models."""
+    """Trains one stage in one folder: `training.safetensors`, `log.jsonl`, `curve.png`, `sheet_*.png`, the models."""
 
     def __init__(self, stage: Stage, recipe: Recipe, folder: Path, *, cpu: bool = True, mixed: bool = True) -> None:
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no")
         self.stage, self.recipe, self.folder = stage, recipe, folder
         trained = [p for p in stage.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+        optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay)
         self.wrapped, self.optimizer = self.accelerator.prepare(stage, optimizer)
         self.ema = {k: p.detach().clone() for k, p in stage.named_parameters() if p.requires_grad}
 
     def run(self, report: Callable[[str], None] = lambda _: None) -> None:
         """Until the time is up; then the averaged weights are exported.
 
+        A stage that has been exported and has no time left stays as it is: what was made with its models still fits.
+
         Raises:
             LongVieError: the loss is not a number.
+            WeightsError: the folder holds a training of another stage or of other sizes.
+            ResourceError: the extra for training is not installed.
         """
+        _check_extra()
         self.folder.mkdir(parents=True, exist_ok=True)
         position = checkpoint.load(self.folder, self.stage, self.ema, self.optimizer)
         step, before = (position.step, position.seconds) if position else (0, 0.0)
+        shorten(self.folder / LOG, step)
+        if self._share(step, before) >= 1 and (self.folder / EXPORTED).exists():
+            return
+        (self.folder / EXPORTED).unlink(missing_ok=True)
         start = saved = drawn = time.monotonic()
         while True:
             now = time.monotonic()
             seconds = before + now - start
-            share = seconds / (60 * self.recipe.minutes)
-            if self.recipe.steps is not None:
-                share = max(share, step / self.recipe.steps)
+            share = self._share(step, seconds)
             if share >= 1:
                 break
             figures = self._step(step, min(share, 1.0))
@@ -114,12 +125,19 @@ class Trainer:
         self._sheet(step)
         with self.averaged():
             self.stage.export(self.folder)
+        (self.folder / EXPORTED).write_text(json.dumps({"step": step}) + "\n")
+
+    def _share(self, step: int, seconds: float) -> float:
+        """Of the schedule that is behind us."""
+        share = seconds / (60 * self.recipe.minutes)
+        return share if self.recipe.steps is None else max(share, step / self.recipe.steps)
 
     def _step(self, step: int, share: float) -> dict[str, float]:
         rate = self.recipe.rate_at(step, share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         random = np.random.Generator(np.random.PCG64([self.recipe.seed, step, self.accelerator.process_index]))
+        torch.manual_seed(int(random.integers(2**63)))  # of every device: noise depends on seed and step alone
         with self.accelerator.autocast():
             loss, figures = self.wrapped(random, share)
         if not bool(loss.isfinite()):
@@ -130,7 +148,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._average(step)
-        return {"loss": float(loss), **figures, "norm": float(norm), "rate": rate}
+        return {"loss": float(loss.detach()), **figures, "norm": float(norm), "rate": rate}
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -149,16 +167,16 @@ class Trainer:
             position = checkpoint.Position(self.stage.name, step, seconds, asdict(self.recipe))
             checkpoint.save(self.folder, position, weights, self.ema, self.optimizer)
 
-    def _log(self, figures: dict[str, float]) -> None:
+    def _log(self, figures: dict[str, float | int]) -> None:
         if self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a") as file:
+            with (self.folder / LOG).open("a") as file:
                 file.write(json.dumps(figures) + "\n")
 
     def _sheet(self, step: int) -> None:
         if self.accelerator.is_main_process:
             with self.averaged(), torch.no_grad(), self.accelerator.autocast():
                 Image.fromarray(self.stage.sheet()).save(self.folder / f"sheet_{step:06d}.png")
-            curve(self.folder / "log.jsonl", self.folder / "curve.png")
+            curve(self.folder / LOG, self.folder / "curve.png")
 
 
 class Averaged:
@@ -182,11 +200,23 @@ class Averaged:
                 self.ema[name].copy_(held)
 
 
+def shorten(log: Path, step: int) -> None:
+    """Leave out what was logged after the checkpoint that training goes on from: those steps are done again."""
+    if log.exists():
+        rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+        log.write_text("".join(line + "\n" for line in rows))
+
+
+def _check_extra() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ResourceError('training draws its curves with matplotlib: pip install "longvie[train]"')
+
+
 def curve(log: Path, out: Path) -> None:
     """The loss over minutes, logarithmic, as a picture."""
     from matplotlib.figure import Figure
 
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for key in ("loss", "held_out"):
@@ -194,5 +224,6 @@ def curve(log: Path, out: Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), label=key, linewidth=1)
     axes.set(xlabel="minutes of training", yscale="log")
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     figure.savefig(out, dpi=110)

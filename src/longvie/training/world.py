@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from longvie import runtime
 from longvie.data import clips, latents
 from longvie.data.streams import Store
 from longvie.data.world import scene
@@ -26,6 +27,7 @@ from longvie.models.encoders import WordEncoder
 from longvie.models.models import Card, Models
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
+from longvie.training.checkpoint import CHECKPOINT
 from longvie.training.stages.autoencoder import AutoencoderStage, start
 from longvie.training.stages.base import SHIFT, BaseStage
 from longvie.training.stages.history import HistoryStage
@@ -43,11 +45,11 @@ class Sizes:
     """Of the networks: what the shipped weights have. Heads are 72 wide."""
 
     width: int = 216
-    layers: int = 6
+    layers: int = 5
     ffn: int = 864
     control_layers: int = 3
-    control_width: int = 144
-    control_ffn: int = 432
+    control_width: int = 72
+    control_ffn: int = 288
 
     def transformer(self, words: int) -> VideoTransformer:
         """With random weights, for words of this width."""
@@ -95,6 +97,8 @@ def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: 
     """
     if stage not in (*STAGES, "all"):
         raise ConfigError(f"no stage '{stage[:60]}'; there are {', '.join(STAGES)} and all")
+    if device == "cpu":
+        runtime.keep_memory()
     for name in STAGES if stage == "all" else (stage,):
         _RUN[name](folder, plan, device, report)
 
@@ -109,6 +113,10 @@ def _clips(folder: Path, plan: Plan, device: str, report: Report) -> None:
 
 
 def _autoencoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    """Trains it; one that was put there without its training is frozen already and stays."""
+    if (folder / "autoencoder" / "autoencoder").exists() and not (folder / "autoencoder" / CHECKPOINT).exists():
+        report("autoencoder: it is there, without its training; kept as it is")
+        return
     torch.manual_seed(plan.seed)
     model = TinyAutoencoder(encoder_blocks=(0, 1, 2), decoder_blocks=(2, 1, 1))
     start(model)
@@ -191,9 +199,8 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)
     card = models.save(Models(card, transformer, frozen(folder), words), target)
-    report(
-        f"pack: {target.name} holds {last}, {sum(f.stat().st_size for f in target.rglob('*') if f.is_file()) / 1e6:.1f} MB"
-    )
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    report(f"pack: {target.name} holds {last}, {size / 1e6:.1f} MB")
 
 
 _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
