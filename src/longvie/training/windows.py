@@ -91,7 +91,7 @@ def draw(
     *,
     length: int,
     recent: int | None,
-    drops: Drops = Drops(),  # noqa: B008 - frozen
+    drops: Drops = Drops(),
 ) -> Window:
     """One window out of each clip.
 

@@ -114,8 +114,9 @@ class AutoencoderStage(Stage):
             stream = str(random.choice(STREAMS, p=[SHARES[s] for s in STREAMS]))
             clip = self.store.part(random, frames)
             whole = pictures(clip, stream)  # (3, f, h, w)
-            y, x = (int(random.integers(0, n - SIDE + 1)) for n in whole.shape[2:])
-            crop = whole[:, :, y : y + SIDE, x : x + SIDE]
+            side = min(SIDE, *whole.shape[2:])
+            y, x = (int(random.integers(0, n - side + 1)) for n in whole.shape[2:])
+            crop = whole[:, :, y : y + side, x : x + side]
             made.append(crop.flip(-1) if random.random() < 0.5 else crop)
             kinds.append(stream == "picture")
         device = next(self.model.parameters()).device

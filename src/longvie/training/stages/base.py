@@ -115,7 +115,7 @@ class BaseStage(Stage):
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
         """Held-out clips, three rows each: truth, depth, made with all controls; then made without controls."""
         random = np.random.Generator(np.random.PCG64(5))
-        never = Drops(words=0, picture=0, dense=0, tracks=0, both=0, beats=0, keyframe=0, second_dense=0, partial=0)
+        never = Drops(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         clips = self.held_out.items[:4]
         window = draw(clips, [0] * len(clips), random, length=21, recent=None, drops=never).to(self.device)
         made = self.sample(window)

@@ -115,9 +115,10 @@ class HistoryStage(BaseStage):
                 return self.predict(first, x, level).float()
 
             worn = degradation.draw_reimagined(picture, denoise, flow.times(50), generator)
-        worn = worn * window.condition[:, :1, :1]  # where no picture is given there is none to damage
-        condition = torch.cat([window.condition[:, :4], torch.cat([worn, window.condition[:, 4:, 1:]], dim=2)], dim=1)
-        return replace(window, condition=condition, worn=worn)
+        mask = window.condition[:, :1, :1]  # where no picture is given there is none to damage, or to follow
+        shown = torch.cat([worn * mask, window.condition[:, 4:, 1:]], dim=2)
+        worn = torch.where(mask.bool(), worn, window.clean[:, :, :1])
+        return replace(window, condition=torch.cat([window.condition[:, :4], shown], dim=1), worn=worn)
 
     def _trips(self, latents: Tensor, generator: torch.Generator, tint: tuple[float, float], drift: float) -> Tensor:
         """Latents of what comes back from the autoencoder, colours drifted now and then."""
