@@ -123,6 +123,8 @@ class LongVie:
         """The weights, on their device."""
         runtime.threads(self._threads)
         place = runtime.device(self._device)
+        if place.type == "cpu":
+            runtime.keep_memory()
         return load_models(self.config.model, place, runtime.inference_dtype(place, self._dtype))
 
     def engine(self, request: Request) -> ClipEngine:

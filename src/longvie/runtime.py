@@ -1,5 +1,6 @@
 """Device, number type, threads, randomness: the one place that names a device."""
 
+import ctypes
 import functools
 import importlib.metadata
 import platform
@@ -18,6 +19,7 @@ from longvie.errors import ConfigError, ResourceError
 
 FASTER = 1.2  # by how much bfloat16 must win on a CPU; less is noise, and float32 is more exact
 SEEDS = 2**63  # seeds run from 0 to one less: what every generator here takes
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of glibc's mallopt (malloc.h)
 LIBRARIES = ("longvie", "torch", "diffusers", "transformers", "safetensors", "numpy", "av", "pillow")
 
 
@@ -104,6 +106,19 @@ def threads(count: int | None = None) -> int:
             raise ConfigError(f"threads is {count}; use 1 or more")
         torch.set_num_threads(count)
     return torch.get_num_threads()
+
+
+def keep_memory() -> bool:
+    """Freed memory stays with this process for its next tensors instead of going back to the system; says if it does.
+
+    glibc gives every large tensor pages of its own and takes them back when the tensor dies; the next one then costs a
+    page fault for each 4 KiB, which on a CPU can take longer than what is computed (figures in docs/training.md). The
+    price: a process keeps the size that it once had. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    allocator = ctypes.CDLL(None).mallopt
+    return bool(allocator(MMAP_MAX, 0)) and bool(allocator(TRIM_THRESHOLD, 2**31 - 1))
 
 
 def checked_seed(seed: int) -> int:
