@@ -48,7 +48,7 @@ for name, sub in (
 ):
     app.add_typer(sub, name=name)
 
-UsageError = typer.BadParameter.__mro__[1]  # of click, or of typer's own copy of it
+UsageError: Any = typer.BadParameter.__mro__[1]  # of click, or of typer's own copy of it
 TRACEBACK = "--traceback"
 
 
@@ -147,8 +147,7 @@ class Meter:
             self._begun = (time.perf_counter(), done)
         seconds, made = time.perf_counter() - self._begun[0], done - self._begun[1]
         rate = f"{made / seconds:.1f} frames/s" if made and seconds > 0 else ""
-        more = {} if what is None else {"description": what}
-        self._bar.update(self._task, completed=done, total=of, rate=rate, **more)
+        self._bar.update(self._task, completed=done, total=of, rate=rate, description=what)
 
     def engine(self, progress: "EngineProgress") -> None:
         """Progress of an engine."""
@@ -643,7 +642,7 @@ def bench_controls(
     threads: Annotated[int | None, _option("--threads", "Threads to compute with.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """How near clips come to the truth of fixed test scenes with controls, without them, and as a frozen first frame."""
+    """How near clips come to the truth of fixed test scenes: with controls, without, and as a frozen first frame."""
     from longvie.api import LongVie
     from longvie.evaluation import obedience
 

@@ -196,12 +196,14 @@ def to_mapping(section: Any) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for option in fields(section):
         value = getattr(section, option.name)
-        if is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, tuple):  # held as height and width, written as width and height
+            given[option.name] = list(reversed(value))
+        elif is_dataclass(value) and not isinstance(value, type):
             value = to_mapping(value)
             if value:
                 given[option.name] = value
         elif value != option.default:
-            given[option.name] = list(reversed(value)) if value is not None and "read" in option.metadata else value
+            given[option.name] = value
     return given
 
 

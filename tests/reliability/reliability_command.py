@@ -37,10 +37,10 @@ class Command:
 
     def __call__(self, *arguments: str | Path) -> Said:
         """Run it, whatever comes of it."""
-        begun = time.monotonic()
+        begun = time.process_time()  # a neighbour on the machine is no fault of ours
         with watched() as grown:
             code = cli.run([str(argument) for argument in arguments])
-        seconds = time.monotonic() - begun
+        seconds = time.process_time() - begun
         out, err = self.capsys.readouterr()
         assert not LEAKS.search(out + err)
         return Said(code, out, err, seconds, grown())

@@ -40,7 +40,7 @@ def sheet(
     try:
         first = next(iter(opened.values()))
         size = (height, max(1, round(height * first.width / first.height)))
-        shortest = min((video.frames - 1) / video.fps for video in opened.values())
+        shortest = min((video.frames - 1) / video.info.fps for video in opened.values())
         end = shortest if seconds is None else min(shortest, seconds)
         times = [float(time) for time in np.linspace(0.0, end, moments)]
         rows = {name: [picture(video, time, size) for time in times] for name, video in opened.items()}
@@ -53,7 +53,7 @@ def sheet(
 
 def picture(video: VideoFrames, time: float, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """The frame that is on the screen at a second, resized."""
-    frame = min(int(time * video.fps + 1e-6), video.frames - 1)
+    frame = min(int(time * video.info.fps + 1e-6), video.frames - 1)
     return resize_frames(video.read(frame, frame + 1), size)[0]
 
 
