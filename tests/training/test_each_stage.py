@@ -59,6 +59,21 @@ def test_signals_keep_their_size_through_a_fresh_autoencoder() -> None:
     assert 0.02 < made.std() < 10
 
 
+def test_a_fresh_autoencoder_shows_colours_from_the_first_step_on() -> None:
+    torch.manual_seed(0)
+    model = TinyAutoencoder(encoder_blocks=(0, 1, 2), decoder_blocks=(2, 1, 1))
+    start(model)
+    colours = torch.tensor([[0.8, -0.6, -0.2], [-0.7, 0.5, -0.6], [0.1, -0.2, 0.9]])
+    video = colours[:, :, None, None, None].expand(3, 3, 5, 32, 48)
+    with torch.no_grad():
+        made, _ = model.decode(model.encode(video)[0], limit=False)
+    seen = made.mean(dim=(2, 3, 4))
+    for sample, colour in enumerate(colours):
+        distances = (seen[sample] - colours).norm(dim=1)
+        assert distances.argmin() == sample
+        assert distances[sample] < 0.5 * (seen[sample] - colour.mean()).norm()  # nearer to it than to its grey
+
+
 def test_batches_are_square_crops_of_every_stream(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
