@@ -42,7 +42,9 @@ class Clip:
         return [words for first, words in self.captions if first <= frame][-1]
 
 
-def make(number: int, *, frames: int = 97, split: Split = "train", size: tuple[int, int] = (96, 176), device: str = "cpu") -> Clip:
+def make(
+    number: int, *, frames: int = 97, split: Split = "train", size: tuple[int, int] = (96, 176), device: str = "cpu"
+) -> Clip:
     """Clip `number`: its scene, its moment within the scene's first minute, and its tracks all follow from the number.
 
     Tracks are seeded at the first frame and once more at a latent frame further on, where a next clip might begin.
@@ -53,7 +55,12 @@ def make(number: int, *, frames: int = 97, split: Split = "train", size: tuple[i
     when = range(first, first + frames)
     truth = render([world], when, size=size, device=device, chunk=8 if device == "cpu" else 97)[0]
     renewed = 4 * int(rng.integers(2, max(3, frames // 4 - 2)))
-    tracks = joined([track(world, range(a, b), points=POINTS, seed=number, size=size) for a, b in ((first, first + renewed + 1), (first + renewed, first + frames))])
+    tracks = joined(
+        [
+            track(world, range(a, b), points=POINTS, seed=number, size=size)
+            for a, b in ((first, first + renewed + 1), (first + renewed, first + frames))
+        ]
+    )
     captions = {0: world.caption(first / FPS)}
     for event in world.events:
         at = round((event.at + 0.3) * FPS) - first

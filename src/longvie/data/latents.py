@@ -84,7 +84,9 @@ def load(file: Path) -> ClipLatents:
         return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions)
 
 
-def fill(clip_folder: Path, folder: Path, numbers: range, autoencoder: Autoencoder, *, device: str = "cpu") -> Iterator[int]:
+def fill(
+    clip_folder: Path, folder: Path, numbers: range, autoencoder: Autoencoder, *, device: str = "cpu"
+) -> Iterator[int]:
     """Encodes the clips of `numbers` that lie in `clip_folder` and not yet in `folder`; yields each when it is done."""
     for number in numbers:
         source, target = clips.path(clip_folder, number), clips.path(folder, number)

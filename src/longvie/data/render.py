@@ -68,7 +68,9 @@ def pixel_rays(state: State, height: int, width: int) -> Float[Tensor, "3 g r"]:
     return aim(state, x[None], y[None], height, width)
 
 
-def aim(state: State, x: Float[Tensor, "#g r"], y: Float[Tensor, "#g r"], height: int, width: int) -> Float[Tensor, "3 g r"]:
+def aim(
+    state: State, x: Float[Tensor, "#g r"], y: Float[Tensor, "#g r"], height: int, width: int
+) -> Float[Tensor, "3 g r"]:
     """Rays through points of the picture plane, in pixels."""
     across = (x - width / 2) / (height / 2) * state.view[:, None]
     up = (height / 2 - y) / (height / 2) * state.view[:, None]
@@ -98,7 +100,8 @@ def _inward(state: State) -> Float[Tensor, "g n 3 3"]:
 def _turned(v: Sequence[Tensor] | Tensor, matrix: Float[Tensor, "*g 3 3"]) -> list[Tensor]:
     """v @ matrix for vectors with the components leading; the matrix has one row of values for each moment."""
     return [
-        v[0] * matrix[..., 0, k, None] + v[1] * matrix[..., 1, k, None] + v[2] * matrix[..., 2, k, None] for k in range(3)
+        v[0] * matrix[..., 0, k, None] + v[1] * matrix[..., 1, k, None] + v[2] * matrix[..., 2, k, None]
+        for k in range(3)
     ]
 
 
@@ -422,7 +425,9 @@ def carried(state: State, local: Float[Tensor, "p 3"], slot: Int[Tensor, " p"]) 
     return torch.where((slot >= 0)[None, :, None], moved, local)
 
 
-def in_view(state: State, world: Float[Tensor, "g p 3"], pixels: Float[Tensor, "g p 3"], height: int, width: int) -> Tensor:
+def in_view(
+    state: State, world: Float[Tensor, "g p 3"], pixels: Float[Tensor, "g p 3"], height: int, width: int
+) -> Tensor:
     """Is each point before the camera, inside the picture and the first thing on its ray? (g, p) of bool."""
     rays = rearrange(world, "g p xyz -> xyz g p") - eyes(state)
     first = cast(state, eyes(state), rays).distance
@@ -453,7 +458,9 @@ def track(
     slot = hits.slot[0].cpu()
     on, under = torch.nonzero(slot >= 0)[:, 0], torch.nonzero(slot == -1)[:, 0]
     wanted = min(points * 3 // 5, len(on)) if len(under) else min(points, len(on))
-    chosen = [some[torch.randperm(len(some), generator=random)[:n]] for some, n in ((on, wanted), (under, points - wanted))]
+    chosen = [
+        some[torch.randperm(len(some), generator=random)[:n]] for some, n in ((on, wanted), (under, points - wanted))
+    ]
     pixels = torch.cat(chosen)
     x, y = (torch.stack([pixels % width, pixels // width]) + torch.rand(2, len(pixels), generator=random)).to(state.eye)
     first = cast(start, eyes(start), aim(start, x[None], y[None], height, width))

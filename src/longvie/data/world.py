@@ -76,7 +76,9 @@ HOURS = {
     "dawn": Look((0.36, 0.46, 0.68), (0.98, 0.72, 0.58), (0.95, 0.70, 0.50), (0.36, 0.34, 0.40), 0.30, 0.004, 0.3, 0.0),
     "day": Look((0.22, 0.46, 0.84), (0.70, 0.84, 0.95), (0.82, 0.79, 0.70), (0.40, 0.43, 0.48), 0.95, 0.002, 0.3, 0.0),
     "dusk": Look((0.24, 0.20, 0.42), (0.98, 0.52, 0.24), (0.98, 0.55, 0.28), (0.30, 0.26, 0.34), 0.26, 0.004, 0.3, 0.0),
-    "night": Look((0.02, 0.03, 0.10), (0.08, 0.11, 0.24), (0.26, 0.32, 0.46), (0.17, 0.19, 0.28), 0.80, 0.004, 0.1, 0.0),
+    "night": Look(
+        (0.02, 0.03, 0.10), (0.08, 0.11, 0.24), (0.26, 0.32, 0.46), (0.17, 0.19, 0.28), 0.80, 0.004, 0.1, 0.0
+    ),
 }
 
 
@@ -270,7 +272,11 @@ def stack(states: list[State]) -> State:
                 continue
             value = getattr(s, f.name)
             if f.name in ("place", "frame", "half", "colour", "second", "surface", "label"):
-                value = value[:, pick] if len(slots) and value.shape[1] else value.new_zeros((value.shape[0], len(slots), *value.shape[2:]))
+                value = (
+                    value[:, pick]
+                    if len(slots) and value.shape[1]
+                    else value.new_zeros((value.shape[0], len(slots), *value.shape[2:]))
+                )
                 if f.name == "half":
                     value = value * (index >= 0).to(value)[None, :, None]
             values[f.name] = value
@@ -375,7 +381,9 @@ def _events(rng: np.random.Generator, bodies: tuple[Body, ...], hour: str, weath
         kind = str(rng.choice(["colour", "weather", "time"], p=[0.5, 0.25, 0.25]))
         if kind == "colour":
             target = int(rng.integers(len(bodies)))
-            value = str(rng.choice([c for c in COLOURS if c != colours[target] and not held_out(bodies[target].shape, c)]))
+            value = str(
+                rng.choice([c for c in COLOURS if c != colours[target] and not held_out(bodies[target].shape, c)])
+            )
             colours[target] = value
         else:
             target = -1
@@ -406,7 +414,11 @@ def _state(scene: Scene, times: np.ndarray) -> State:
     ground = [*np.add(a, scene.ground_shift), *np.add(b, scene.ground_shift), PATTERNS.index(pattern), scale]
     g, n = len(times), len(order)
     surface = [
-        (TEXTURES.index(b.texture), {"matte": 0.0, "shiny": 0.6, "metal": 0.5}[b.material], 0.45 * (b.material == "metal"))
+        (
+            TEXTURES.index(b.texture),
+            {"matte": 0.0, "shiny": 0.6, "metal": 0.5}[b.material],
+            0.45 * (b.material == "metal"),
+        )
         for b in (scene.bodies[i] for i in order)
     ]
     rows = lambda values: np.broadcast_to(np.asarray(values, dtype=np.float64), (g, *np.shape(values)))  # noqa: E731
@@ -521,7 +533,9 @@ def _view(camera: Camera, times: np.ndarray, seed: int) -> tuple[np.ndarray, np.
     eye = base + aim * np.array([1.0, 0.0, 1.0])
     eye[:, 1] = height
     hand = c.shake * (4.0 if c.family == "handheld" else 0.0)
-    wobble = np.stack([np.sin(t * f + seed + k) + 0.6 * np.sin(t * f * 2.3 + k) for k, f in enumerate((3.1, 4.3, 2.7))], -1)
+    wobble = np.stack(
+        [np.sin(t * f + seed + k) + 0.6 * np.sin(t * f * 2.3 + k) for k, f in enumerate((3.1, 4.3, 2.7))], -1
+    )
     eye = eye + hand * wobble
     forward = aim + 1.5 * hand * wobble[:, ::-1] - eye
     flat = np.cos(yaw)[:, None] * forward + np.sin(yaw)[:, None] * np.stack(

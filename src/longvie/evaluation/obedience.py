@@ -122,7 +122,7 @@ def made_from(
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 255
 
 
-def summary(rows: list[tuple[int, str, Score]], *, draws: int = 2000) -> dict[str, dict[str, float]]:
+def summary(rows: list[tuple[int, str, Score]], *, draws: int = 2000) -> dict[str, dict[str, int | float]]:
     """Means over scenes, and the 95 % interval of SSIM by bootstrap over scenes."""
     table = {}
     for name in dict.fromkeys(name for _, name, _ in rows):
