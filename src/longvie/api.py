@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from transformers.utils import logging
 
 from longvie import runs, runtime
 from longvie.engine.clip import ClipEngine
@@ -404,6 +405,7 @@ def load_models(model: ModelSection, place: torch.device, dtype: torch.dtype) ->
         ConfigError: longvie-2 without its three files.
     """
     folder = folder_of(model)
+    logging.disable_progress_bar()  # a library does not draw on its caller's terminal
     if folder is not None:
         return load(folder, dtype=dtype).to(place)
     if model.ckpt == "tiny":
