@@ -1,6 +1,7 @@
 """Depth: what the numbers mean, one range for the whole signal, what is refused."""
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -284,6 +285,29 @@ def test_percentiles_of_a_sample_are_near_those_of_all(monkeypatch: pytest.Monke
     assert abs(sampled.near - exact.near) < 0.01 * span
     assert abs(sampled.far - exact.far) < 0.01 * span
     assert Depth().fit(signal) == sampled
+
+
+def test_fitting_a_long_signal_holds_no_more_than_its_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thinned span that is kept as a view keeps the whole span alive: four minutes then took 260 MB."""
+    whole = np.random.default_rng(0).gamma(2, 1, (32, 48, 88)).astype(np.float32)
+
+    class Endless:
+        frames, fps, height, width = 1280, 16.0, 48, 88
+        report = LoadReport("depth", "disparity", 1280, 16.0, 48, 88)
+
+        def read(self, start: int, stop: int) -> np.ndarray:
+            return whole[: stop - start].copy()
+
+    monkeypatch.setattr(module, "EXACT", 2**16)
+    tracemalloc.start()
+    try:
+        Depth().fit(Endless())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * whole.nbytes  # 40 spans went by
 
 
 def test_quirks_draw_in_8_bits_before_resizing(tmp_path: Path) -> None:

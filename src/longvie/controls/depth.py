@@ -27,7 +27,7 @@ from longvie.media import to_unit
 Content = Literal["metric", "disparity", "picture"]
 
 MEMBERS = ("depth", "metric", "disparity")  # the array of an .npz; the last two say what it is
-EXACT = 2**24  # values up to which percentiles are exact; above, every n-th value is taken
+EXACT = 2**22  # values up to which percentiles are exact; above, every n-th value is taken
 NOT_FINITE = 0.01  # share of values that may be NaN, infinite, zero or negative where they must not be, and is filled
 FLAT = 1e-6  # spread of the disparity, relative to its size, below which there is nothing to draw
 
@@ -107,7 +107,8 @@ class Depth(Control):
     def fit(self, signal: Signal) -> DepthRange:
         """Percentiles over all values; of every n-th value when there are more than `EXACT`, n fixed by the size.
 
-        Over three minutes at 96×176 (every 3rd of 49 million values) that moved the range by 0.004 % of its width.
+        Over three minutes at 96×176, every 3rd of 49 million values moved the range by 0.004 % of its width; over four
+        minutes in half precision every 17th of 65 million did not move it.
 
         Raises:
             ControlError: the same value everywhere (`depth_constant`).
@@ -289,6 +290,6 @@ def _sample(signal: Signal, *, stop: int | None = None) -> Float[np.ndarray, " n
     kept, seen = [], 0
     for span in spans(signal, stop=stop):
         values = span.ravel()
-        kept.append(values[-seen % step :: step])
+        kept.append(values[-seen % step :: step].copy())  # a view would keep the whole span alive
         seen += values.size
     return np.concatenate(kept)
