@@ -87,13 +87,13 @@ class ResourceError(LongVieError):
     exit_code, status, code = 4, 503, "resource_missing"
 
 
-class RunLocked(ResourceError):
+class RunLocked(ResourceError):  # noqa: N818 - named for what happened
     """Another process is working on the same run."""
 
     status, code = 409, "run_locked"
 
 
-class Interrupted(LongVieError):
+class Interrupted(LongVieError):  # noqa: N818 - nothing went wrong
     """The user asked to stop; what was finished is kept."""
 
     exit_code, status, code = 130, 499, "interrupted"

@@ -21,7 +21,7 @@ class LatentShape:
     height: int
     width: int
 
-    def video(self, strides: Strides = Strides()) -> "VideoShape":  # noqa: B008 - frozen
+    def video(self, strides: Strides = Strides()) -> "VideoShape":
         """The first latent frame holds one frame, each later one `strides.time` frames."""
         frames = (self.frames - 1) * strides.time + 1
         return VideoShape(frames, self.height * strides.space, self.width * strides.space)
@@ -35,7 +35,7 @@ class VideoShape:
     height: int
     width: int
 
-    def latent(self, strides: Strides = Strides()) -> LatentShape:  # noqa: B008 - frozen
+    def latent(self, strides: Strides = Strides()) -> LatentShape:
         """Size after encoding.
 
         Raises:
@@ -51,6 +51,6 @@ class VideoShape:
         )
 
 
-def fit_frames(frames: int, strides: Strides = Strides()) -> int:  # noqa: B008 - frozen
+def fit_frames(frames: int, strides: Strides = Strides()) -> int:
     """The smallest whole number of latent frames that holds `frames` frames, in frames: 1 + time·k."""
     return 1 + -(-(max(frames, 1) - 1) // strides.time) * strides.time

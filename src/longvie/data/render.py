@@ -472,7 +472,7 @@ def track(
 
 
 def flow(scene: Scene, frame: int, *, size: tuple[int, int] = (96, 176), fps: float = FPS) -> tuple[Tensor, Tensor]:
-    """Exact motion of every pixel from `frame` to the next: (h, w, 2) in pixels, and whether it is still seen (h, w)."""
+    """Exact motion of every pixel to the next frame, (h, w, 2) in pixels; and whether it is still seen, (h, w)."""
     height, width = size
     state = stack([scene.state(np.array([frame, frame + 1]) / fps)])
     now, then = state.rows(slice(0, 1)), state.rows(slice(1, 2))

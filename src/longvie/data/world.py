@@ -8,7 +8,7 @@ that may occur: a test scene may show pairs that no training scene holds.
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -135,7 +135,7 @@ class Event:
     target: int  # object index, -1 for the sky
     value: str
 
-    TURN = {"colour": 0.5, "weather": 2.0, "time": 3.0}  # seconds from old to new
+    TURN: ClassVar[dict[str, float]] = {"colour": 0.5, "weather": 2.0, "time": 3.0}  # seconds from old to new
 
 
 @dataclass(frozen=True)

@@ -157,10 +157,19 @@ def save(models: Models, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -
     models.words.save(folder / "words")
     if models.pictures is not None:
         models.pictures.save(folder / "pictures")
+    for config in folder.rglob("config.json"):
+        _forget_origin(config)
     files = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(folder.rglob("*.safetensors"))}
     card = replace(models.card, files=files)
     (folder / CARD).write_text(card.to_json(), encoding="utf-8")
     return card
+
+
+def _forget_origin(config: Path) -> None:
+    """The libraries note where a network was read from: a path of somebody's machine, which is nobody's business."""
+    facts = json.loads(config.read_text(encoding="utf-8"))
+    facts.pop("_name_or_path", None)
+    config.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save_as(transformer: VideoTransformer, folder: Path, dtype: torch.dtype) -> None:
