@@ -236,3 +236,27 @@ def test_a_model_without_image_channels_refuses_pictures(models: Models) -> None
 def test_two_keyframes_in_one_latent_frame_are_refused(models: Models) -> None:
     with pytest.raises(ScriptError, match="two pictures are given for frames 5 to 8"):
         ClipEngine(models).run(script(17, keyframes=(Still(5, picture()), Still(8, picture()))))
+
+
+def test_what_was_given_last_is_held(latent: LatentSeam) -> None:
+    """Before anything is given the history's last latent frame stands, and a keyframe takes over from where it is."""
+    pictures, known = latents(5), torch.tensor([[0.0, 0.0, 0.5, 0.0, 0.0]])
+    condition = conditioning.given(pictures * (known > 0)[0, :, None, None], known)
+    before = latents(1, seed=1)[:, :, 0]
+    held = conditioning.held(condition, before)
+    assert_close(held[:, :4], condition[:, :4])
+    assert_close(held[:, 4:, :2], before[:, :, None].expand(-1, -1, 2, -1, -1))
+    assert_close(held[:, 4:, 2:], pictures[:, :, 2:3].expand(-1, -1, 3, -1, -1))
+    assert not conditioning.held(condition)[:, 4:, :2].any()
+
+
+def test_a_model_that_was_trained_so_is_given_the_last_known_picture(models: Models) -> None:
+    holding = replace(models, card=replace(models.card, holds=True))
+    asked = script(161, picture=picture())
+    plain, held = (given(LatentSeam(m, recent=4), asked, 0, ClipState(0))[0] for m in (models, holding))
+    first = plain.condition[:, 4:, :1]
+    assert not plain.condition[:, 4:, 1:].any()
+    assert_close(held.condition[:, 4:], first.expand_as(held.condition[:, 4:]))
+    recent = latents(4, seed=2)
+    later, _ = given(LatentSeam(holding, recent=4), asked, 1, ClipState(0, 1, 81, latents(1), recent))
+    assert_close(later.condition[:, 4:], recent[:, :, -1:].expand_as(later.condition[:, 4:]))

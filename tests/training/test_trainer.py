@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from made import Line, recipe
+from torch import nn
 
 from longvie.errors import LongVieError
 from longvie.training.trainer import EXPORTED, LOG, Averaged, Recipe, Trainer, curve, shorten
@@ -58,6 +60,31 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path: Path, stop: int) -> None
         assert torch.equal(weight, second.stage.state_dict()[name]), name
     assert all(torch.equal(whole.ema[name], second.ema[name]) for name in whole.ema)
     assert torch.equal(torch.load(tmp_path / "whole/line.pt"), torch.load(tmp_path / "parts/line.pt"))
+
+
+class Square(Line):
+    """Its weight is a matrix between layers."""
+
+    def matrices(self) -> list[nn.Parameter]:
+        return [self.line.weight]
+
+
+@pytest.mark.parametrize("stop", [2])
+def test_with_two_optimisers_too(tmp_path: Path, stop: int) -> None:
+    """Matrices move by Muon, the rest by AdamW, and both go on where they stopped."""
+    plan = replace(recipe(6), matrices=0.1)
+    whole = Trainer(Square(), plan, tmp_path / "whole")
+    assert [type(o.optimizer).__name__ for o in whole.optimizers] == ["AdamW", "Muon"]
+    whole.run()
+    first = Trainer(Square(), plan, tmp_path / "parts")
+    first.folder.mkdir()
+    for step in range(stop):
+        first._step(step, step / 6)
+    first._save(stop, 0.0)
+    second = Trainer(Square(), plan, tmp_path / "parts")
+    second.run()
+    assert torch.equal(whole.stage.line.weight, second.stage.line.weight)
+    assert not torch.equal(whole.stage.line.weight, trained(tmp_path / "adam", 6).line.weight)
 
 
 def test_another_seed_is_another_training(tmp_path: Path) -> None:

@@ -25,6 +25,26 @@ def given(latents: Float[Tensor, "b c l h w"], known: Float[Tensor, "#b l"]) -> 
     return torch.cat((mask, latents), dim=1)
 
 
+def held(
+    condition: Float[Tensor, "b d l h w"], before: Float[Tensor, "b c h w"] | None = None
+) -> Float[Tensor, "b d l h w"]:
+    """The condition with no empty latent frame: what was given last stays, behind a mask of 0, until more is given.
+
+    A token then has the last known picture at its own place in hand, and need not look for it; where the camera rests
+    that is already the answer.
+
+    Args:
+        before: the last latent frame of the history, which stays from the clip's beginning on; None is nothing.
+    """
+    mask, latents = condition[:, :MASKS], condition[:, MASKS:]
+    last = torch.zeros_like(latents[:, :, 0]) if before is None else before.to(latents)
+    frames = []
+    for at in range(latents.shape[2]):
+        last = torch.where(mask[:, :1, at] > 0, latents[:, :, at], last)
+        frames.append(last)
+    return torch.cat((mask, torch.stack(frames, dim=2)), dim=1)
+
+
 def first_known(frames: int) -> Float[Tensor, "1 l"]:
     """The mask's values when only the first of so many latent frames is given."""
     return torch.eye(1, frames)

@@ -236,7 +236,7 @@ class LatentSeam(_Seam):
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
         given = Given(
-            condition=self._condition(script, span),
+            condition=self._condition(script, span, state),
             history=history,
             history_times=times,
             controls=tuple(inputs),
@@ -265,9 +265,10 @@ class LatentSeam(_Seam):
         latents = torch.cat((state.anchor, state.recent), dim=2)
         return latents if config["in_channels"] == latents.shape[1] else conditioning.history_tokens(latents)
 
-    def _condition(self, script: Script, span: Span) -> Float[Tensor, "1 given l h w"] | None:
+    def _condition(self, script: Script, span: Span, state: ClipState) -> Float[Tensor, "1 given l h w"] | None:
         """First picture and keyframes, each encoded alone, at the latent frames that hold them. A weak keyframe's mask
-        and latents are both that much weaker, as in training.
+        and latents are both that much weaker, as in training. Other latent frames hold what was known last, if the
+        model was trained so.
         """
         config = self.models.transformer.config
         if config["in_channels"] == config["out_channels"]:
@@ -287,7 +288,10 @@ class LatentSeam(_Seam):
             at = next(number for number, group in enumerate(groups) if frame in group)
             latents[:, :, at] = strength * self.latents(picture[None])[:, :, 0].to(latents)
             known[0, at] = strength
-        return conditioning.given(latents, known)
+        condition = conditioning.given(latents, known)
+        if not self.models.card.holds:
+            return condition
+        return conditioning.held(condition, None if state.recent is None else state.recent[:, :, -1])
 
     def _encoded(
         self, direction: Direction, span: Span, state: ClipState

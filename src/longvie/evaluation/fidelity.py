@@ -18,12 +18,16 @@ def ssim(made: Video, truth: Video) -> Float[Tensor, " f"]:
     does not fit are left out.
     """
     x, y = (video.transpose(0, 1).double().flatten(0, 1)[:, None] for video in (made, truth))  # (f 3, 1, h, w)
+    return ssim_map(x, y).mean(dim=(1, 2, 3)).unflatten(0, (-1, 3)).mean(1).float()
+
+
+def ssim_map(x: Float[Tensor, "n 1 h w"], y: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 y x"]:
+    """Structural similarity around every pixel where the window fits; has a gradient."""
     mean_x, mean_y = _blurred(x), _blurred(y)
     var_x, var_y = _blurred(x * x) - mean_x**2, _blurred(y * y) - mean_y**2
     both = _blurred(x * y) - mean_x * mean_y
     c1, c2 = (k**2 for k in STABLE)
-    value = (2 * mean_x * mean_y + c1) * (2 * both + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    return value.mean(dim=(1, 2, 3)).unflatten(0, (-1, 3)).mean(1).float()
+    return (2 * mean_x * mean_y + c1) * (2 * both + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
 
 
 def psnr(made: Video, truth: Video) -> Float[Tensor, " f"]:

@@ -53,6 +53,7 @@ class Card:
         controls: names of the controls it was trained with; nothing else may be asked of it.
         dense_kinds: names of the dense branch's learned kinds, in the order of their table; () is one kind, unnamed.
         steps, shift, guidance, negative: how it is sampled if nothing else is said; guidance 1 needs no negative pass.
+        holds: whether the condition repeats what was given last (`conditioning.held`).
         text_len: tokens of text.
         quirks: name of the published oddities that the weights were trained with; "" is none.
         random: the weights are random (`tiny`): good for tests, and to be said when they are used.
@@ -72,6 +73,7 @@ class Card:
     shift: float = 5.0
     guidance: float = 1.0
     negative: str = ""
+    holds: bool = False
     text_len: int = 64
     quirks: Literal["", "longvie-2"] = ""
     random: bool = False

@@ -21,7 +21,7 @@ from longvie.errors import ConfigError, ControlError, ShapeError
 from longvie.models import attention
 from longvie.models.block import Block, Context, ListPast, Past, SelfAttention, modulate
 from longvie.models.control_branch import ControlBranches, ControlInput
-from longvie.models.rope import Rotation, exact, rotation
+from longvie.models.rope import THETA, Rotation, exact, rotation
 
 __all__ = ["ControlInput", "ListPast", "Past", "VideoTransformer", "sinusoid"]
 
@@ -92,6 +92,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         dense_kinds: how many kinds of dense control have a learned name; 0 is one kind without a name.
         beats: whether four beat values per latent frame join the time embedding.
         branch_positions: where branches see the clip in time: "own" counts from 0 (LongVie), "clip" as the trunk does.
+        theta: of the rotary positions; Wan's own suits grids of many tokens, a small one tells neighbours apart
+            only with less (100 is what small picture transformers take, arXiv 2403.13298).
     """
 
     _supports_gradient_checkpointing = True
@@ -120,6 +122,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         dense_kinds: int = 0,
         beats: bool = False,
         branch_positions: Literal["own", "clip"] = "own",  # noqa: ARG002 - kept in the config, read in forward
+        theta: float = THETA,  # noqa: ARG002 - likewise
     ) -> None:
         super().__init__()
         if width % heads or (width // heads) % 2:
@@ -296,7 +299,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
     def _rotation(self, head: int, positions: Tensor, grid: tuple[int, int, int]) -> Rotation:
         rows, columns = (torch.arange(size, device=positions.device) for size in grid[1:])
-        return rotation(head, positions, rows, columns)
+        return rotation(head, positions, rows, columns, self.config.theta)
 
     def _branches(
         self,

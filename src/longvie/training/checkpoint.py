@@ -5,7 +5,7 @@ kept of them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,15 @@ def save(
     position: Position,
     weights: Mapping[str, Tensor],
     ema: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
 ) -> None:
     """Writes a checkpoint by rename: a training that is killed meanwhile keeps the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"weights.{k}": v.detach().contiguous() for k, v in weights.items()}
     tensors |= {f"ema.{k}": v.contiguous() for k, v in ema.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    for place, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{_optimizer(place)}{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     draft = folder / "training.part"
     save_file(
         {k: v.cpu().clone() for k, v in tensors.items()}, draft, metadata={"position": json.dumps(asdict(position))}
@@ -49,7 +50,9 @@ def save(
     draft.rename(folder / CHECKPOINT)
 
 
-def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Position | None:
+def load(
+    folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
+) -> Position | None:
     """Puts a checkpoint back into what is given; None where there is none.
 
     Raises:
@@ -78,10 +81,15 @@ def load(folder: Path, module: nn.Module, ema: dict[str, Tensor], optimizer: tor
             own[name].copy_(value)
         for name, value in part("ema.").items():
             ema[name].copy_(value)
-    layout, held = optimizer.state_dict(), part("optimizer.")
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in held.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": layout["param_groups"]})
+    for place, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in part(_optimizer(place)).items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return position
+
+
+def _optimizer(place: int) -> str:
+    """What the names of an optimizer's tensors begin with."""
+    return "optimizer." if place == 0 else f"optimizer{place}."

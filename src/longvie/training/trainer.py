@@ -33,11 +33,13 @@ class Recipe:
 
     minutes: float  # wall clock, over all sessions
     rate: float  # highest learning rate
+    matrices: float = 0.0  # the same of a stage's `matrices`, which Muon trains; 0 leaves them to AdamW as well
     warmup: int = 100  # steps to it
     hold: float = 0.3  # share of the time before the cosine begins
     floor: float = 0.02  # of `rate` at the end
     decay: float = 0.01  # weight decay
     betas: tuple[float, float] = (0.9, 0.98)  # of AdamW
+    momentum: float = 0.95  # of Muon
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.998  # of the weights that are kept
     seed: int = 0
@@ -46,11 +48,15 @@ class Recipe:
     steps: int | None = None  # stop earlier, for a dry run
 
     def rate_at(self, step: int, share: float) -> float:
-        """Learning rate at a step and a share of the time."""
+        """AdamW's learning rate at a step and a share of the time."""
+        return self.rate * self.height(step, share)
+
+    def height(self, step: int, share: float) -> float:
+        """Of the learning rates at a step and a share of the time: 1 is the highest."""
         warm = min(1.0, (step + 1) / self.warmup)
         along = (share - self.hold) / (1 - self.hold) if share > self.hold else 0.0
         cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, along))
-        return self.rate * warm * (self.floor + (1 - self.floor) * cosine)
+        return warm * (self.floor + (1 - self.floor) * cosine)
 
 
 class Stage(nn.Module, ABC):
@@ -61,6 +67,14 @@ class Stage(nn.Module, ABC):
     @abstractmethod
     def forward(self, random: np.random.Generator, share: float) -> tuple[Tensor, dict[str, float]]:
         """Draws a batch from `random` at a share of the schedule; its loss, and figures for the log."""
+
+    def matrices(self) -> list[nn.Parameter]:
+        """Weights between hidden layers, (out, in): what an optimizer for matrices may train."""
+        return []
+
+    def figures(self) -> dict[str, float]:
+        """How good it is on clips that it is not trained on, for the log; made with the averaged weights."""
+        return {}
 
     @abstractmethod
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
@@ -77,9 +91,8 @@ class Trainer:
     def __init__(self, stage: Stage, recipe: Recipe, folder: Path, *, cpu: bool = True, mixed: bool = True) -> None:
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no")
         self.stage, self.recipe, self.folder = stage, recipe, folder
-        trained = [p for p in stage.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay)
-        self.wrapped, self.optimizer = self.accelerator.prepare(stage, optimizer)
+        self.wrapped, *self.optimizers = self.accelerator.prepare(stage, *optimizers(stage, recipe))
+        self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self.ema = {k: p.detach().clone() for k, p in stage.named_parameters() if p.requires_grad}
 
     def run(self, report: Callable[[str], None] = lambda _: None) -> None:
@@ -94,7 +107,7 @@ class Trainer:
         """
         _check_extra()
         self.folder.mkdir(parents=True, exist_ok=True)
-        position = checkpoint.load(self.folder, self.stage, self.ema, self.optimizer)
+        position = checkpoint.load(self.folder, self.stage, self.ema, self.optimizers)
         step, before = (position.step, position.seconds) if position else (0, 0.0)
         shorten(self.folder / LOG, step)
         if self._share(step, before) >= 1 and (self.folder / EXPORTED).exists():
@@ -116,12 +129,15 @@ class Trainer:
                     + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
                 )
             if now - saved > 60 * self.recipe.save_minutes:
+                self._judge(step, seconds)
                 self._save(step, seconds)
                 saved = now
             if now - drawn > 60 * self.recipe.sheet_minutes:
                 self._sheet(step)
                 drawn = now
-        self._save(step, before + time.monotonic() - start)
+        seconds = before + time.monotonic() - start
+        self._judge(step, seconds)
+        self._save(step, seconds)
         self._sheet(step)
         with self.averaged():
             self.stage.export(self.folder)
@@ -133,9 +149,10 @@ class Trainer:
         return share if self.recipe.steps is None else max(share, step / self.recipe.steps)
 
     def _step(self, step: int, share: float) -> dict[str, float]:
-        rate = self.recipe.rate_at(step, share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        height = self.recipe.height(step, share)
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, self.rates, strict=True):
+            group["lr"] = rate * height
         random = np.random.Generator(np.random.PCG64([self.recipe.seed, step, self.accelerator.process_index]))
         torch.manual_seed(int(random.integers(2**63)))  # of every device: noise depends on seed and step alone
         with self.accelerator.autocast():
@@ -145,10 +162,11 @@ class Trainer:
         self.accelerator.backward(loss)
         trained = [p for p in self.stage.parameters() if p.requires_grad]
         norm = self.accelerator.clip_grad_norm_(trained, self.recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self._average(step)
-        return {"loss": float(loss.detach()), **figures, "norm": float(norm), "rate": rate}
+        return {"loss": float(loss.detach()), **figures, "norm": float(norm), "rate": self.recipe.rate_at(step, share)}
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -165,18 +183,48 @@ class Trainer:
         if self.accelerator.is_main_process:
             weights = {k: p for k, p in self.stage.named_parameters() if p.requires_grad}
             position = checkpoint.Position(self.stage.name, step, seconds, asdict(self.recipe))
-            checkpoint.save(self.folder, position, weights, self.ema, self.optimizer)
+            checkpoint.save(self.folder, position, weights, self.ema, self.optimizers)
 
     def _log(self, figures: dict[str, float | int]) -> None:
         if self.accelerator.is_main_process:
             with (self.folder / LOG).open("a") as file:
                 file.write(json.dumps(figures) + "\n")
 
+    def _judge(self, step: int, seconds: float) -> None:
+        with self.averaged(), torch.no_grad(), self.accelerator.autocast():
+            figures = self.stage.figures()
+        if figures:
+            self._log({"step": step, "minutes": round(seconds / 60, 2), **figures})
+
     def _sheet(self, step: int) -> None:
         if self.accelerator.is_main_process:
             with self.averaged(), torch.no_grad(), self.accelerator.autocast():
                 Image.fromarray(self.stage.sheet()).save(self.folder / f"sheet_{step:06d}.png")
             curve(self.folder / LOG, self.folder / "curve.png")
+
+
+def optimizers(stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW for all that is trained; where the recipe says so, Muon for the matrices.
+
+    Muon makes every direction of a matrix's step equally long (Jordan 2024; scaled as in arXiv 2502.16982, so that its
+    rates compare with AdamW's).
+    """
+    trained = [p for p in stage.parameters() if p.requires_grad]
+    matrices = [p for p in stage.matrices() if p.requires_grad] if recipe.matrices else []
+    known = {id(p) for p in matrices}
+    adam = torch.optim.AdamW(
+        [p for p in trained if id(p) not in known], lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay
+    )
+    if not matrices:
+        return [adam]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=recipe.matrices,
+        momentum=recipe.momentum,
+        weight_decay=recipe.decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return [adam, muon]
 
 
 class Averaged:

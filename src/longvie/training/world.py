@@ -29,6 +29,7 @@ from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.training.checkpoint import CHECKPOINT
 from longvie.training.stages.autoencoder import AutoencoderStage, start
+from longvie.training.stages import base
 from longvie.training.stages.base import SHIFT, BaseStage
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Trainer
@@ -66,6 +67,7 @@ class Sizes:
             dense_kinds=3,
             beats=True,
             branch_positions="clip",
+            theta=100.0,
         )
 
 
@@ -75,7 +77,8 @@ class Plan:
 
     clips: int = 700
     minutes: tuple[float, float, float] = (45.0, 60.0, 20.0)  # autoencoder, base, history
-    rates: tuple[float, float, float] = (2e-3, 1.2e-3, 4e-4)
+    rates: tuple[float, float, float] = (2e-3, 1e-3, 3e-4)
+    matrices: tuple[float, float, float] = (0.0, 3e-3, 1e-3)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -85,7 +88,7 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(5.0, 12.0, 4.0), rates=(2e-3, 1.5e-3, 5e-4), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(5.0, 12.0, 4.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -154,6 +157,7 @@ def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
         [scene(number).caption(float(at)) for number in range(CAPTIONS // 4) for at in (0, 15, 30, 45)]
     )
     transformer = plan.sizes.transformer(words.width)
+    base.start(transformer)
     stage = BaseStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
     _trainer(stage, plan, 1, folder / "base", device).run(report)
 
@@ -176,7 +180,7 @@ def _pools(folder: Path) -> tuple[latents.Pool, latents.Pool]:
 
 
 def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder: Path, device: str) -> Trainer:
-    recipe = Recipe(minutes=plan.minutes[index], rate=plan.rates[index], seed=plan.seed, steps=plan.steps)
+    recipe = Recipe(minutes=plan.minutes[index], rate=plan.rates[index], matrices=plan.matrices[index], seed=plan.seed, steps=plan.steps)
     if index == 2:
         recipe = replace(recipe, warmup=50, hold=0.1)
     return Trainer(stage, recipe, folder, cpu=device == "cpu")
@@ -195,6 +199,7 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
         dense_kinds=("depth", "sketch", "segmentation"),
         steps=4,
         shift=SHIFT,
+        holds=True,
     )
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from longvie.data.streams import STREAMS, Store, pictures
+from longvie.evaluation.fidelity import ssim_map
 from longvie.models.tae import MemoryBlock, TimeGrow, TimePool, TinyAutoencoder
 from longvie.training.trainer import Stage
 
@@ -23,6 +24,7 @@ LONG = 0.25  # share of batches with the longer clips
 SIDE = 64  # pixels of a square crop
 CODE = 2.0  # of the thumbnail in the latents at the start
 NOISE = 0.05  # on latents, so that the decoder forgives the transformer
+STRUCTURE = 0.2  # weight of 1 - SSIM
 
 
 @torch.no_grad()
@@ -79,7 +81,7 @@ def _pass(layer: nn.Conv2d, gain: float, ways: list[tuple[int, int]]) -> None:
 
 class AutoencoderStage(Stage):
     """Reconstruction: L1 + 2·MSE + L1 of the gradients in space and time; colour, what remains without the grey, counts
-    once more; latents are held near unit size.
+    once more; 1 - SSIM of the grey picture, against blur; latents are held near unit size.
     """
 
     name: ClassVar[str] = "autoencoder"
@@ -100,6 +102,8 @@ class AutoencoderStage(Stage):
         slopes = sum(error.diff(dim=d).abs().mean() for d in (2, 3, 4))
         loss = error.abs().mean() + 2 * error.square().mean() + 0.5 * slopes
         loss = loss + tint.abs().mean() + 2 * tint.square().mean() + 1e-3 * latents.float().square().mean()
+        with torch.autocast(truth.device.type, enabled=False):  # differences of near numbers: not in bfloat16
+            loss = loss + STRUCTURE * (1 - ssim_map(_grey(made), _grey(truth)).mean())
         figures = {"size": float(latents.detach().float().std())}
         if bool(is_picture.any()):
             figures["psnr"] = float(-10 * torch.log10(error.detach()[is_picture].square().mean() / 4))
@@ -147,3 +151,8 @@ class AutoencoderStage(Stage):
         values = torch.cat(found, dim=1)
         self.model.set_normalisation(values.mean(1).tolist(), values.std(1).tolist())
         self.model.save_pretrained(folder / "autoencoder")
+
+
+def _grey(video: Float[Tensor, "b 3 f h w"]) -> Float[Tensor, "n 1 h w"]:
+    """Every frame's mean over colours, in [0, 1]."""
+    return (video.mean(dim=1).flatten(0, 1)[:, None] + 1) / 2

@@ -26,7 +26,7 @@ from longvie.models.control_branch import ControlInput
 from longvie.training import degradation
 from longvie.training.degradation import DegradationConfig
 from longvie.training.losses import degraded_loss
-from longvie.training.stages.base import RECENT, SHORT, WHOLE, BaseStage
+from longvie.training.stages.base import RECENT, SHORT, WHOLE, BaseStage, weight
 from longvie.training.windows import Window, draw, places
 
 AFTER = 0.75  # share of batches with history
@@ -60,13 +60,13 @@ class HistoryStage(BaseStage):
         if window.worn is None:
             return super().loss(window, made, noise, t)
         # Velocities: noise - x0. Every term then compares clean latents, as the noise is the same on both sides.
-        weight = (1 / t.clamp(min=0.15).square()).clamp(max=8.0)
+        scale = self.importance.sqrt()  # every term is a squared difference: so each counts as its channel does
         losses = degraded_loss(
-            flow.velocity(made.float(), noise),
-            flow.velocity(window.clean, noise),
-            weight,
-            noise=noise,
-            picture=window.worn,
+            scale * flow.velocity(made.float(), noise),
+            scale * flow.velocity(window.clean, noise),
+            weight(t),
+            noise=scale * noise,
+            picture=scale * window.worn,
         )
         return losses.mean(), {"error": float((made.detach().float() - window.clean).square().mean())}
 
