@@ -238,7 +238,7 @@ def test_two_keyframes_in_one_latent_frame_are_refused(models: Models) -> None:
         ClipEngine(models).run(script(17, keyframes=(Still(5, picture()), Still(8, picture()))))
 
 
-def test_what_was_given_last_is_held(latent: LatentSeam) -> None:
+def test_what_was_given_last_is_held() -> None:
     """Before anything is given the history's last latent frame stands, and a keyframe takes over from where it is."""
     pictures, known = latents(5), torch.tensor([[0.0, 0.0, 0.5, 0.0, 0.0]])
     condition = conditioning.given(pictures * (known > 0)[0, :, None, None], known)

@@ -109,6 +109,7 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     asked = []
     monkeypatch.setattr(obedience, "truth_of", lambda number: truth(seed=number))
     monkeypatch.setattr(obedience, "export", lambda _asked, folder: folder.mkdir())
+    monkeypatch.setattr(obedience, "returned", lambda _autoencoder, video: video.flip(1))
 
     def made_from(_model: object, _folder: Path, controls: tuple[str, ...], prompt: str, seed: int) -> torch.Tensor:
         asked.append((controls, seed))
@@ -119,12 +120,21 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     model = LongVie.from_pretrained("tiny")
     rows = list(measure(model, 2, given={"depth": ("depth",), "nothing": ()}, seed=5))
     assert [(number, name) for number, name, _ in rows] == [
-        (n, name) for n in (4, 9) for name in ("frozen", "depth", "nothing")
+        (n, name) for n in (4, 9) for name in ("frozen", "autoencoder", "depth", "nothing")
     ]
     assert asked == [(("depth",), 5), ((), 5)] * 2
     scores = {(number, name): score.ssim for number, name, score in rows}
     assert scores[4, "depth"] == pytest.approx(1.0)
     assert scores[4, "nothing"] < 0.5 and scores[9, "depth"] < 0.5
+
+
+def test_what_comes_back_from_the_autoencoder_is_its_own_reconstruction() -> None:
+    autoencoder = LongVie.from_pretrained("tiny").models.autoencoder
+    video = truth(frames=5, size=(16, 24))
+    back = obedience.returned(autoencoder, video)
+    wanted = autoencoder.decode(autoencoder.encode(video[None] * 2 - 1)[0])[0][0]
+    assert torch.allclose(back, (wanted + 1) / 2, atol=1e-6)
+    assert back.shape == video.shape and not torch.allclose(back, video, atol=0.05)
 
 
 def test_every_control_that_is_given_has_a_file() -> None:

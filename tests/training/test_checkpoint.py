@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from made import Line
 from torch import Tensor
 
 from longvie.errors import WeightsError
 from longvie.training import checkpoint
+from made import Line
 
 
 def optimizer_of(stage: Line) -> torch.optim.AdamW:

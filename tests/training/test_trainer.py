@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from made import Line, recipe
 from torch import nn
 
 from longvie.errors import LongVieError
 from longvie.training.trainer import EXPORTED, LOG, Averaged, Recipe, Trainer, curve, shorten
+from made import Line, recipe
 
 
 def trained(folder: Path, steps: int, *, stage: Line | None = None, disturbed: bool = False, **changes: float) -> Line:

@@ -28,8 +28,8 @@ from longvie.models.models import Card, Models
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.training.checkpoint import CHECKPOINT
-from longvie.training.stages.autoencoder import AutoencoderStage, start
 from longvie.training.stages import base
+from longvie.training.stages.autoencoder import AutoencoderStage, start
 from longvie.training.stages.base import SHIFT, BaseStage
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Trainer
@@ -180,7 +180,13 @@ def _pools(folder: Path) -> tuple[latents.Pool, latents.Pool]:
 
 
 def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder: Path, device: str) -> Trainer:
-    recipe = Recipe(minutes=plan.minutes[index], rate=plan.rates[index], matrices=plan.matrices[index], seed=plan.seed, steps=plan.steps)
+    recipe = Recipe(
+        minutes=plan.minutes[index],
+        rate=plan.rates[index],
+        matrices=plan.matrices[index],
+        seed=plan.seed,
+        steps=plan.steps,
+    )
     if index == 2:
         recipe = replace(recipe, warmup=50, hold=0.1)
     return Trainer(stage, recipe, folder, cpu=device == "cpu")

@@ -22,9 +22,13 @@ from longvie.training.trainer import Stage
 from longvie.training.windows import Drops, Window, draw, places, tokens
 
 SHIFT = 3.0  # of the sampler's noise levels
-LEVELS = ((0.02, 0.45, 0.15), (0.45, 0.95, 0.45), (0.95, 1.0, 0.40))  # (from, to, share): few steps begin at 1 and are soon done
+LEVELS = (
+    (0.02, 0.45, 0.15),
+    (0.45, 0.95, 0.45),
+    (0.95, 1.0, 0.40),
+)  # (from, to, share): few steps begin at 1 and are soon done
 SHORT, WHOLE = (9, 8), (21, 4)  # (latent frames, samples) of a batch
-GROWS = 0.55  # share of the schedule from which on most windows are whole clips
+GROWS = 0.45  # share of the schedule from which on most windows are whole clips
 AFTER = 0.35  # share of batches with history
 RECENT = (1, 2, 3, 4)  # latent frames of it, beside the first
 REFRESH = 200  # steps between two looks for newly encoded clips

@@ -1,0 +1,92 @@
+"""`longvie bench`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from longvie.cli.terminal import Meter, option, table
+
+app = typer.Typer(help="Measurements.", no_args_is_help=True)
+
+
+@app.command("speed")
+def speed(
+    model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
+    duration: Annotated[float, typer.Option("--duration", help="Seconds of video.")] = 60.0,
+    steps: Annotated[int | None, option("--steps", "Sampling steps; default: the model's.")] = None,
+    repeat: Annotated[int, typer.Option("--repeat", help="Runs; the median is told.", min=1, max=100)] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of the scene and of the noise.")] = 7,
+    device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Make a video that follows a test scene's depth and tracks; frames a second of the network only, with decode, and
+    to the file with everything included. The scene is drawn before, and not counted."""
+    from longvie.bench import bench
+    from longvie.presets import LongVieConfig, apply, read_duration
+
+    section = {"ckpt": model, "duration": read_duration(duration, "--duration")}
+    config = apply(LongVieConfig.from_mapping({"model": {"ckpt": model}}), {"model": section, "seed": seed})
+    if steps is not None:
+        config = apply(config, {"sampling": {"steps": steps}})
+    with Meter("measuring") as meter:
+        facts = bench(config, repeat=repeat, device=device, threads=threads, tell=meter.at)
+    if as_json:
+        print(json.dumps(facts, indent=1))
+    else:
+        table(("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items()])
+
+
+@app.command("controls")
+def controls(
+    model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
+    scenes: Annotated[int, typer.Option("--scenes", help="How many of the fixed test scenes.", min=1)] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Of the noise.", min=0)] = 0,
+    device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """How near clips come to the truth of fixed test scenes: with controls, without, and as a frozen first frame."""
+    from longvie.api import LongVie
+    from longvie.evaluation import obedience
+
+    known = LongVie.from_pretrained(model, device=device, threads=threads)
+    total, rows = scenes * (len(obedience.GIVEN) + 2), []
+    with Meter("measuring") as meter:
+        for row in obedience.measure(known, scenes, seed=seed):
+            rows.append(row)
+            meter.at(len(rows), total, f"scene {row[0]}, {row[1]}")
+    found = obedience.summary(rows)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        heads = ("given", *next(iter(found.values())))
+        table(heads, [(name, *(f"{value:.4g}" for value in row.values())) for name, row in found.items()])
+
+
+@app.command("autoencoder")
+def autoencoder(
+    model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
+    clips: Annotated[int, typer.Option("--clips", help="How many test clips.", min=1)] = 8,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What the autoencoder keeps of test clips: pictures, and each control as it is drawn for the model."""
+    from longvie import runtime
+    from longvie.api import LongVie
+    from longvie.evaluation import reconstruction
+
+    runtime.threads(threads)
+    known = LongVie.from_pretrained(model, device="cpu").models.autoencoder
+    rows = []
+    with Meter("measuring") as meter:
+        for row in reconstruction.measure(known, clips):
+            rows.append(row)
+            meter.at(row[0], clips, row[1])
+    found = reconstruction.summary(rows)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        heads = ("stream", *next(iter(found.values())))
+        table(heads, [(name, *(f"{value:.4g}" for value in row.values())) for name, row in found.items()])

@@ -1,0 +1,68 @@
+"""`longvie train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longvie.cli.terminal import note, option, printable
+from longvie.errors import ConfigError
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="What to train: world.", show_default=False)],
+    stage: Annotated[str, typer.Option("--stage", help="One stage, or all of them in order.")] = "all",
+    out: Annotated[str, typer.Option("--out", help="A folder; what is in it is gone on with.")] = "runs/world",
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda; changes sizes of batches only.")] = "cpu",
+    large: Annotated[
+        bool, typer.Option("--large", help="The plan of one large GPU: more clips, a wider model.")
+    ] = False,
+    clips: Annotated[int | None, option("--clips", "How many clips of the world to draw.")] = None,
+    minutes: Annotated[str | None, option("--minutes", "Of autoencoder, base, history: 45,60,20.")] = None,
+    steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train the embedded model from nothing: clips, autoencoder, latents, base, history, pack. A stage that was stopped
+    goes on; learning curves and sample sheets lie in its folder."""
+    from dataclasses import replace
+
+    from longvie import runtime
+    from longvie.presets import nearest
+    from longvie.request import local
+    from longvie.training import world
+
+    if model != "world":
+        raise ConfigError(f"'{printable(model[:60])}' cannot be trained here; {nearest(model, ('world',))}")
+    plan = replace(world.Plan.gpu() if large else world.Plan(), seed=runtime.checked_seed(seed), steps=steps)
+    if clips is not None:
+        plan = replace(plan, clips=_counted(clips, "--clips"))
+    if steps is not None:
+        _counted(steps, "--steps")
+    if minutes is not None:
+        plan = replace(plan, minutes=_three(minutes))
+    runtime.threads(threads)
+    place = str(runtime.device(device))
+    world.train(local(out), stage, plan, device=place, report=lambda line: note(line, quiet))
+    print(f"{out}: {stage} is done; use it with --model {Path(out) / 'world'}")
+
+
+def _counted(number: int, name: str) -> int:
+    if not 1 <= number <= 10**6:
+        raise ConfigError(f"{name} is {number}; a whole number from 1 to 1000000 is needed")
+    return number
+
+
+def _three(minutes: str) -> tuple[float, float, float]:
+    """Minutes of the three stages that learn."""
+    parts = minutes.split(",")
+    try:
+        autoencoder, base, history = (float(part) for part in parts)
+    except ValueError:
+        raise ConfigError(
+            f"--minutes is '{printable(minutes[:60])}'; three numbers such as 45,60,20 are needed"
+        ) from None
+    if not all(0 < part < 10**5 for part in (autoencoder, base, history)):
+        raise ConfigError(f"--minutes is '{printable(minutes[:60])}'; each must be above 0")
+    return autoencoder, base, history
