@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from longvie.controls import get
+from longvie.controls.carried import carry
 from longvie.controls.control import rendered_spans
+from longvie.controls.trackset import track_signal
 from longvie.engine import conditioning
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.script import Direction, Script, Still
@@ -250,8 +254,19 @@ def test_what_was_given_last_is_held() -> None:
     assert not conditioning.held(condition)[:, 4:, :2].any()
 
 
+def test_where_tracks_are_on_the_carried_picture_stands_until_a_keyframe_is_given() -> None:
+    pictures, moved, known = latents(5), latents(5, seed=3), torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]])
+    condition = conditioning.given(pictures * (known > 0)[0, :, None, None], known)
+    moves = torch.tensor([[True, True, False, True, True]])
+    held = conditioning.held(condition, None, moved, moves)[:, 4:]
+    assert_close(held[:, :, 0], pictures[:, :, 0])  # given
+    assert_close(held[:, :, 1], moved[:, :, 1])
+    assert_close(held[:, :, 2], pictures[:, :, 0])  # the tracks are off
+    assert_close(held[:, :, 3:], pictures[:, :, 3:4].expand(-1, -1, 2, -1, -1))
+
+
 def test_a_model_that_was_trained_so_is_given_the_last_known_picture(models: Models) -> None:
-    holding = replace(models, card=replace(models.card, holds=True))
+    holding = replace(models, card=replace(models.card, holds="last"))
     asked = script(161, picture=picture())
     plain, held = (given(LatentSeam(m, recent=4), asked, 0, ClipState(0))[0] for m in (models, holding))
     first = plain.condition[:, 4:, :1]
@@ -260,3 +275,38 @@ def test_a_model_that_was_trained_so_is_given_the_last_known_picture(models: Mod
     recent = latents(4, seed=2)
     later, _ = given(LatentSeam(holding, recent=4), asked, 1, ClipState(0, 1, 81, latents(1), recent))
     assert_close(later.condition[:, 4:], recent[:, :, -1:].expand_as(later.condition[:, 4:]))
+
+
+def drifting(frames: int, *, step: float = 0.25) -> Direction:
+    """Points all over the picture that drift to the right together, for as long as the signal lasts."""
+    start = np.random.default_rng(0).uniform((0, 0, 1), (48, 32, 9), (300, 3)).astype(np.float32)
+    points = start[None] + np.arange(frames, dtype=np.float32)[:, None, None] * np.float32([step, 0, 0])
+    return Direction.fitted(get("tracks"), track_signal(points, size=(32, 48), fps=16))
+
+
+@pytest.mark.parametrize("clip", [0, 1])
+def test_tracks_move_the_last_known_picture(models: Models, clip: int) -> None:
+    """In the first clip the first picture, in a later one the last frame that was shown."""
+    seam = LatentSeam(replace(models, card=replace(models.card, holds="moved")), recent=4)
+    known = torch.linspace(-1, 1, 48).expand(3, 1, 32, 48).contiguous()
+    state = ClipState(0) if clip == 0 else ClipState(0, 1, 81, latents(1), latents(4, seed=2), tail=known)
+    asked = script(161, picture=known if clip == 0 else picture(), controls=(drifting(161),))
+    told, _ = given(seam, asked, clip, state)
+    frames = 81
+    start = drifting(161).signal.read(80 * clip, 80 * clip + frames)
+    seen = torch.from_numpy(start.shown())
+    live, places = seen[0], torch.from_numpy(start.points[..., :2])
+    video = carry(known[:, 0], places[0, live], places[:, live], seen[:, live])
+    wanted = seam.latents(video[None])[:, :, clip:]
+    assert_close(told.condition[:, 4:, 1 - clip :], wanted[:, :, 1 - clip :])
+    resting = seam.latents(known.expand(3, frames, 32, 48)[None])[:, :, -1]
+    assert not torch.allclose(wanted[:, :, -1], resting, atol=1e-3)
+
+
+def test_the_last_frame_is_kept_for_the_next_clip_by_models_that_carry(models: Models) -> None:
+    for holds, kept in (("last", False), ("moved", True)):
+        seam = LatentSeam(replace(models, card=replace(models.card, holds=holds)), recent=4)
+        (*_, (frames, after)) = seam.frames(latents(21), script(161).spans()[0], ClipState(0))
+        assert after is not None and (after.tail is not None) == kept
+        if after.tail is not None:
+            assert torch.equal(after.tail, frames[:, -1:])

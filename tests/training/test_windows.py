@@ -1,6 +1,6 @@
 """Windows: shapes, what is left out, what stands where. The clips' values say which stream and frame they are of."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,6 +50,36 @@ def test_shapes(length: int, recent: int | None) -> None:
     for control in given.controls:
         assert control.latents.shape == (3, 36, length, *GRID)
         assert control.strength.shape == (3, length)
+
+
+CARRYING = [replace(clip, carried={0: clip.streams["picture"] + 5000, 5: clip.streams["picture"][:, 5:] + 7000})
+            for clip in CLIPS]  # fmt: skip
+
+
+@pytest.mark.parametrize(("at", "recent", "offset"), [(0, None, 5000.0), (5, 4, 7000.0)])
+def test_a_carried_picture_stands_where_it_is_known_and_the_tracks_are_on(
+    at: int, recent: int | None, offset: float
+) -> None:
+    given = draw(CARRYING, [at] * 3, generator(), length=9, recent=recent, drops=NEVER)
+    assert given.carried is not None and given.moves is not None
+    assert torch.equal(given.carried, given.clean + offset)
+    assert given.moves.all()
+    off = draw(CARRYING, [at] * 3, generator(), length=9, recent=recent, drops=replace(NEVER, tracks=1.0))
+    elsewhere = draw(CARRYING, [7] * 3, generator(), length=9, recent=4, drops=NEVER)
+    assert off.moves is not None and not off.moves.any()
+    assert elsewhere.moves is not None and not elsewhere.moves.any()
+
+
+def test_a_first_picture_that_is_not_given_is_not_carried_either() -> None:
+    given = draw(CARRYING, [0] * 3, generator(), length=9, recent=None, drops=replace(NEVER, picture=1.0))
+    assert given.moves is not None and not given.moves.any()
+
+
+def test_places_are_those_with_a_carried_picture_where_there_are_any() -> None:
+    drawn = {at for seed in range(20) for at in places(CARRYING, generator(seed), length=9, recent=2)}
+    assert drawn == {5}
+    too_late = {at for seed in range(20) for at in places(CARRYING, generator(seed), length=9, recent=5)}
+    assert too_late == set(range(6, LATENTS - 9 + 1))
 
 
 def test_places_leave_room_for_the_history_and_for_the_window() -> None:

@@ -6,7 +6,7 @@ its captions. `Pool` keeps a whole folder in memory and cuts windows out of it.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from longvie.controls.carried import carry
 from longvie.data import clips
 from longvie.data.streams import STREAMS, pictures
 from longvie.errors import InputError
 from longvie.models.autoencoder import Autoencoder
 
 STILLS = (0, 5, 10, 15, 20, 24)  # latent frames whose last picture is also encoded alone
+SECOND = 5  # latent frame at which a second window may begin with a carried picture
 GROUP = 5  # latent frames encoded at once: more spill the cache of a CPU
 
 
@@ -33,6 +35,9 @@ class ClipLatents:
     stills: Float[Tensor, "c s h w"]  # the pictures at STILLS, each encoded alone
     beats: Float[Tensor, "l 4"]  # one value per video frame; the first latent frame repeats its only one
     captions: tuple[tuple[int, str], ...]  # (first video frame, words)
+    carried: dict[int, Float[Tensor, "c _ h w"]] = field(
+        default_factory=dict
+    )  # see `carried_from`, by its latent frame
 
     def caption(self, latent: int) -> str:
         """Words in force at the last video frame of a latent frame."""
@@ -47,8 +52,33 @@ def encode(clip: clips.Clip, autoencoder: Autoencoder, *, device: torch.device |
     whole = pictures(clip, "picture")
     stills = torch.stack([whole[:, 4 * at : 4 * at + 1] for at in STILLS if at < total])  # (s, 3, 1, h, w)
     alone, _ = autoencoder.encode(stills.to(device=device, dtype=_dtype(autoencoder)))
+    moved = {at: carried_from(clip, at, autoencoder, device) for at in begins(clip.number, total)}
     values = torch.cat([clip.beats[:1].expand(3), clip.beats]).unflatten(0, (total, 4))
-    return ClipLatents(streams, alone[:, :, 0].transpose(0, 1).bfloat16().cpu(), values, clip.captions)
+    return ClipLatents(streams, alone[:, :, 0].transpose(0, 1).bfloat16().cpu(), values, clip.captions, moved)
+
+
+def begins(number: int, total: int) -> tuple[int, ...]:
+    """Latent frames of clip `number` at which a window may begin with a carried picture: the first, the sixth (20 more
+    fit behind it), and one further on.
+    """
+    random = np.random.Generator(np.random.PCG64([number, 11]))
+    return tuple(at for at in (0, SECOND, int(random.integers(SECOND + 1, max(SECOND + 2, total - 8)))) if at < total)
+
+
+@torch.no_grad()
+def carried_from(
+    clip: clips.Clip, at: int, autoencoder: Autoencoder, device: torch.device | str = "cpu"
+) -> Float[Tensor, "c l h w"]:
+    """Latent frames from `at` on of the last picture before it (of the first itself, if `at` is 0), moved along the
+    tracks (`controls.carried.carry`).
+    """
+    known = 4 * max(0, at - 1)
+    seen = clip.visible[known:] & clip.visible[known]
+    live = seen.any(0) & clip.visible[known]
+    picture = pictures(replace(clip, picture=clip.picture[known : known + 1]), "picture")[:, 0]
+    points = clip.points[known:, live, :2].float()
+    moved = carry(picture, points[0], points, seen[:, live])
+    return _encode(moved, autoencoder, device)[:, int(at > 0) :]
 
 
 def _encode(video: Tensor, autoencoder: Autoencoder, device: torch.device | str) -> Tensor:
@@ -70,6 +100,7 @@ def save(file: Path, latents: ClipLatents) -> None:
     """Writes latents by rename."""
     file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"streams.{k}": v.contiguous() for k, v in latents.streams.items()}
+    tensors |= {f"carried.{at}": v.contiguous() for at, v in latents.carried.items()}
     tensors |= {"stills": latents.stills.contiguous(), "beats": latents.beats.contiguous()}
     draft = file.with_suffix(".part")
     save_file(tensors, draft, metadata={"captions": json.dumps(latents.captions)})
@@ -81,7 +112,8 @@ def load(file: Path) -> ClipLatents:
     with safe_open(file, "pt") as opened:
         captions = tuple((int(at), words) for at, words in json.loads(opened.metadata()["captions"]))
         streams = {k: opened.get_tensor(f"streams.{k}") for k in STREAMS}
-        return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions)
+        moved = {int(k.split(".")[1]): opened.get_tensor(k) for k in opened.keys() if k.startswith("carried.")}  # noqa: SIM118
+        return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions, moved)
 
 
 def fill(

@@ -8,6 +8,7 @@ the motion of its object and cast a ray back to see whether something stands bef
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -115,14 +116,13 @@ def _spans(kind: int, o: list[Tensor], d: list[Tensor]) -> tuple[Tensor, Tensor]
         half, miss = root.clamp(min=0).sqrt(), 1e9 * (root < 0)
         return (-b - half) / a + miss, (half - b) / a
     if kind == 1:
-        enter = leave = None
+        firsts, lasts = [], []
         for k in range(3):
             over = 1.0 / d[k]
             middle, reach = -o[k] * over, over.abs()
-            first, last = middle - reach, middle + reach
-            enter = first if enter is None else torch.maximum(enter, first)
-            leave = last if leave is None else torch.minimum(leave, last)
-        return enter, leave
+            firsts.append(middle - reach)
+            lasts.append(middle + reach)
+        return reduce(torch.maximum, firsts), reduce(torch.minimum, lasts)
     over = 1.0 / d[1]
     middle, reach = -o[1] * over, over.abs()
     a = d[0] * d[0] + d[2] * d[2]
@@ -193,12 +193,11 @@ def blocked(state: State, origin: Float[Tensor, "3 g r"], towards: Float[Tensor,
 
 def _waves(x: Tensor, z: Tensor, seed: Tensor) -> Tensor:
     """Smooth noise of a plane in about [-1, 1]: four bent waves. `x` and `z` (g, r), `seed` (g, 1)."""
-    total = None
+    waves = []
     for k, (ax, az, gain) in enumerate(((1.0, 0.31, 0.4), (-0.47, 1.13, 0.3), (1.71, -1.37, 0.2), (2.9, 2.3, 0.1))):
         bend = torch.sin(x * (0.43 * az) - z * (0.43 * ax) + (1.7 * k + seed))
-        wave = gain * torch.sin(x * ax + z * az + 0.9 * bend + 0.37 * seed * (k + 1))
-        total = wave if total is None else total + wave
-    return total
+        waves.append(gain * torch.sin(x * ax + z * az + 0.9 * bend + 0.37 * seed * (k + 1)))
+    return reduce(torch.add, waves)
 
 
 def _step(x: Tensor, width: Tensor | float) -> Tensor:
@@ -226,10 +225,10 @@ def _ground_colour(state: State, at: Tensor, width: Tensor) -> Float[Tensor, "3 
     first, second = state.ground[:, 0:3].T[:, :, None], state.ground[:, 3:6].T[:, :, None]
     pattern, scale, snow = state.ground[:, 6:7], state.ground[:, 7:8], state.light[:, 15:16]
     x, z, width = at[0] * scale, at[2] * scale, width * scale
-    mix = None
-    for kind in pattern.unique().long().tolist():
-        value = _ground_mix(state, kind, x, z, width)
-        mix = value if mix is None else torch.where(pattern == kind, value, mix)
+    first_kind, *others = pattern.unique().long().tolist()
+    mix = _ground_mix(state, first_kind, x, z, width)
+    for kind in others:
+        mix = torch.where(pattern == kind, _ground_mix(state, kind, x, z, width), mix)
     colour = first + (second - first) * mix
     return colour + (0.9 - colour) * (snow * (0.8 + 0.2 * mix))
 

@@ -47,7 +47,8 @@ def _dots(clip: Clip) -> Tensor:
     shown = clip.visible.any(0).numpy()
     far, near = np.percentile(1 / start[shown, 2], [2, 98]) if shown.any() else (0.0, 0.0)
     start[~shown, 2] = 1.0
-    size = tuple(clip.labels.shape[1:])
+    height, width = clip.labels.shape[1:]
+    size = (height, width)
     colours = torch.from_numpy(dot_colours(start, size, float(far), float(near)))
     return paint_dots(clip.points, clip.visible, colours, size)
 

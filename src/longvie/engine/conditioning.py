@@ -6,7 +6,7 @@ A given latent frame is its latents behind a mask that says how much it counts (
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Encode = Callable[[Float[Tensor, "b 3 f H W"]], Float[Tensor, "b c l h w"]]
@@ -26,22 +26,34 @@ def given(latents: Float[Tensor, "b c l h w"], known: Float[Tensor, "#b l"]) -> 
 
 
 def held(
-    condition: Float[Tensor, "b d l h w"], before: Float[Tensor, "b c h w"] | None = None
+    condition: Float[Tensor, "b d l h w"],
+    before: Float[Tensor, "b c h w"] | None = None,
+    carried: Float[Tensor, "b c l h w"] | None = None,
+    moves: Bool[Tensor, "b l"] | None = None,
 ) -> Float[Tensor, "b d l h w"]:
     """The condition with no empty latent frame: what was given last stays, behind a mask of 0, until more is given.
 
-    A token then has the last known picture at its own place in hand, and need not look for it; where the camera rests
-    that is already the answer.
+    A token then has the last known picture at its own place in hand, and need not look for it; where the camera rests,
+    or tracks say how things move, that is nearly the answer.
 
     Args:
         before: the last latent frame of the history, which stays from the clip's beginning on; None is nothing.
+        carried: the last known picture moved along the tracks (`controls.carried.carry`), which stands instead of it
+            where `moves` is true, until a keyframe is given.
     """
     mask, latents = condition[:, :MASKS], condition[:, MASKS:]
     last = torch.zeros_like(latents[:, :, 0]) if before is None else before.to(latents)
+    stale = torch.zeros_like(mask[:, :1, 0], dtype=torch.bool)
     frames = []
     for at in range(latents.shape[2]):
-        last = torch.where(mask[:, :1, at] > 0, latents[:, :, at], last)
-        frames.append(last)
+        new = mask[:, :1, at] > 0
+        last = torch.where(new, latents[:, :, at], last)
+        stale = stale | new if at else stale
+        shown = last
+        if carried is not None and moves is not None:
+            moving = moves[:, at, None, None, None].to(last.device) & ~stale & ~new
+            shown = torch.where(moving, carried[:, :, at].to(last), last)
+        frames.append(shown)
     return torch.cat((mask, torch.stack(frames, dim=2)), dim=1)
 
 

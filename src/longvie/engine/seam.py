@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from longvie.controls.carried import carry
 from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.engine import conditioning, flow
 from longvie.engine.script import Direction, Script, Span, beats_of
@@ -60,7 +61,7 @@ class ClipState:
         anchor, recent: the first latent frame of the video, and the last ones (latent seam).
         decoder: of the video (latent seam).
         controls: what the encoder remembers of each control that is on, by its name (latent seam).
-        tail: the last frames (pixel seam).
+        tail: the last frames (pixel seam; one of them in the latent seam, if the model carries pictures).
     """
 
     seed: int
@@ -248,10 +249,12 @@ class LatentSeam(_Seam):
         self, latents: Float[Tensor, "1 c l h w"], span: Span, state: ClipState
     ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
         """New frames as they are decoded; with the last ones, the state for the next clip."""
-        shown = span.start
+        shown, tail = span.start, state.tail
         for frames, decoder in decoded(latents, self.models.autoencoder, state.decoder, f"clip {span.clip}"):
             shown += frames.shape[1]
-            yield frames, self._after(latents, span, state, decoder) if shown == span.stop else None
+            if self.models.card.holds == "moved" and frames.shape[1]:
+                tail = frames[:, -1:].clone()
+            yield frames, self._after(latents, span, replace(state, tail=tail), decoder) if shown == span.stop else None
 
     def _after(self, latents: Tensor, span: Span, state: ClipState, decoder: AutoencoderState) -> ClipState:
         anchor = latents[:, :, :1].clone() if state.anchor is None else state.anchor
@@ -289,9 +292,32 @@ class LatentSeam(_Seam):
             latents[:, :, at] = strength * self.latents(picture[None])[:, :, 0].to(latents)
             known[0, at] = strength
         condition = conditioning.given(latents, known)
-        if not self.models.card.holds:
+        holds, before = self.models.card.holds, None if state.recent is None else state.recent[:, :, -1]
+        if holds == "nothing":
             return condition
-        return conditioning.held(condition, None if state.recent is None else state.recent[:, :, -1])
+        carried, moves = self._carried(script, span, state) if holds == "moved" else (None, None)
+        return conditioning.held(condition, before, carried, moves)
+
+    def _carried(
+        self, script: Script, span: Span, state: ClipState
+    ) -> tuple[Float[Tensor, "1 c l h w"], Bool[Tensor, "1 l"]] | tuple[None, None]:
+        """Latents of the last known picture moved along the first tracks that are on, and where they are on."""
+        picture = script.picture if span.lone else state.tail
+        paths = [(d, on) for d, on in self.on(script, span) if d.signal.report.content == "points"]
+        if picture is None or not paths:
+            return None, None
+        (direction, strength), known = paths[0], span.start if span.lone else span.start - 1
+        last = max(known + 1, min(span.stop, direction.signal.frames))
+        if known >= direction.signal.frames:
+            return None, None
+        points = direction.signal.read(known, last)
+        places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
+        live = seen[0]
+        video = carry(picture[:, 0].float(), places[0, live], places[:, live], seen[:, live])
+        if last < span.stop:
+            video = torch.cat((video, video[:, -1:].expand(-1, span.stop - last, -1, -1)), dim=1)
+        latents = self.latents(video[None])
+        return latents[:, :, int(not span.lone) :], strength > 0
 
     def _encoded(
         self, direction: Direction, span: Span, state: ClipState

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -154,7 +154,7 @@ def _array_in(
     if head == NPY:
         if member is not None:
             raise MediaError(f"{name} is one array without a name; leave out '{member}'")
-        return file, file_size(file)
+        return cast("io.BufferedIOBase", file), file_size(file)
     if head[:4] != ZIP:
         raise MediaError(f"{name} is neither an .npy nor an .npz file, whatever its name says")
     archive = _unzip(file, name, limits, opened)
@@ -166,7 +166,7 @@ def _array_in(
         raise MediaError(f"{name} holds no array{asked}; there are: {_listed(found) or 'none'}")
     entry = next(iter(found.values())) if member is None else found[member]
     with _readable(name):
-        return opened.enter_context(archive.open(entry)), entry.file_size
+        return cast("io.BufferedIOBase", opened.enter_context(archive.open(entry))), entry.file_size
 
 
 def _unzip(file: BinaryIO, name: str, limits: Limits, opened: ExitStack) -> zipfile.ZipFile:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -34,7 +34,9 @@ class FrameSource(Protocol):
     height: int
     width: int
     fps: float | None
-    values: Values
+
+    @property
+    def values(self) -> Values: ...
 
     def read(self, start: int, stop: int) -> np.ndarray: ...
 
@@ -81,13 +83,16 @@ def open_frames(
     return VideoFrames(path, size=size, fps=fps, limits=limits)
 
 
+Source = TypeVar("Source", bound="_Closed")
+
+
 class _Closed:
     """What sources share: they can be used in a `with`."""
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def __enter__(self) -> "FrameSource":
+    def __enter__(self: Source) -> Source:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import BinaryIO, Literal
 
 import av
+import av.error
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition

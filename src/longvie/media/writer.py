@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 import av
+import av.error
 import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer

@@ -1,6 +1,7 @@
 """One layer of the video transformer, and what it is made of (Wan 2.1). Trunk and control branches both stack it."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -100,6 +101,19 @@ def gated(
     return (x + (change.unflatten(1, (gate.shape[1], -1)) * gate[:, :, None]).flatten(1, 2)).to(x.dtype)
 
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class Layers(nn.ModuleList, Generic[Layer]):
+    """A list of layers that tells a type checker what they are."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Layer]: ...
+
+        def __getitem__(self, at: int) -> Layer: ...
+
+
 class SelfAttention(nn.Module):
     """Every token looks at every token of its chunk that the mask lets it see, and at the past."""
 
@@ -148,9 +162,9 @@ class CrossAttention(SelfAttention):
         q = self.split(self.norm_q(self.q(x)))
         words = context.words
         read = self.read(q, self.norm_k(self.k(words)), self.v(words))
-        if context.pictures is not None:
-            pictures = context.pictures
-            read = read + self.read(q, self.norm_k_img(self.k_img(pictures)), self.v_img(pictures))
+        pictures, k, v, norm_k = context.pictures, self.k_img, self.v_img, self.norm_k_img
+        if pictures is not None and k is not None and v is not None and norm_k is not None:
+            read = read + self.read(q, norm_k(k(pictures)), v(pictures))
         return self.o(read)
 
     def read(
@@ -171,6 +185,7 @@ class Block(nn.Module):
         self.self_attn = SelfAttention(width, heads, eps)
         self.norm3 = nn.LayerNorm(width, eps)
         self.cross_attn = CrossAttention(width, heads, eps, pictures=pictures)
+        self.ffn_width = ffn
         self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(approximate="tanh"), nn.Linear(ffn, width))
 
     def forward(

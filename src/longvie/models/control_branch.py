@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from longvie.errors import ControlError
-from longvie.models.block import Block, Context
+from longvie.models.block import Block, Context, Layers
 
 BranchName = Literal["dense", "sparse"]
 
@@ -47,7 +47,7 @@ class ControlBranch(nn.Module):
         super().__init__()
         self.enter = nn.Linear(trunk, width)
         self.kinds = nn.Embedding(kinds, width) if kinds else None
-        self.blocks = nn.ModuleList(Block(width, heads, ffn, eps, pictures=pictures) for _ in range(layers))
+        self.blocks: Layers[Block] = Layers(Block(width, heads, ffn, eps, pictures=pictures) for _ in range(layers))
 
     def start(self, patches: Float[Tensor, "b n d"], control: ControlInput) -> Float[Tensor, "b n width"]:
         """The branch's tokens before its first block.
@@ -101,7 +101,7 @@ class ControlBranches(nn.Module):
         self.sparse = ControlBranch(trunk, width, heads, ffn, layers, eps, kinds=0, pictures=pictures)
         self.words = nn.Linear(trunk, width)
         self.time = nn.Linear(trunk, width)
-        self.joins = nn.ModuleList(Join(width, trunk) for _ in range(layers))
+        self.joins: Layers[Join] = Layers(Join(width, trunk) for _ in range(layers))
 
     def branch(self, control: ControlInput) -> ControlBranch:
         return self.dense if control.branch == "dense" else self.sparse

@@ -8,10 +8,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.configuration_utils import ConfigMixin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
@@ -53,7 +54,8 @@ class Card:
         controls: names of the controls it was trained with; nothing else may be asked of it.
         dense_kinds: names of the dense branch's learned kinds, in the order of their table; () is one kind, unnamed.
         steps, shift, guidance, negative: how it is sampled if nothing else is said; guidance 1 needs no negative pass.
-        holds: whether the condition repeats what was given last (`conditioning.held`).
+        holds: what the condition shows where nothing is given (`conditioning.held`): nothing, the last picture, or that
+            picture moved along the tracks.
         text_len: tokens of text.
         quirks: name of the published oddities that the weights were trained with; "" is none.
         random: the weights are random (`tiny`): good for tests, and to be said when they are used.
@@ -73,7 +75,7 @@ class Card:
     shift: float = 5.0
     guidance: float = 1.0
     negative: str = ""
-    holds: bool = False
+    holds: Literal["nothing", "last", "moved"] = "nothing"
     text_len: int = 64
     quirks: Literal["", "longvie-2"] = ""
     random: bool = False
@@ -174,13 +176,21 @@ def _forget_origin(config: Path) -> None:
     config.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+Network = TypeVar("Network", bound=ConfigMixin)
+
+
+def _of_config(kind: type[Network], config: Any) -> Network:
+    """A network of its config; diffusers' annotation also names a pair that is given only when asked for."""
+    return cast("Network", kind.from_config(config))
+
+
 def _save_as(transformer: VideoTransformer, folder: Path, dtype: torch.dtype) -> None:
     with torch.device("meta"):
-        cast = VideoTransformer.from_config(transformer.config)
-    cast.load_state_dict(
+        copy = _of_config(VideoTransformer, transformer.config)
+    copy.load_state_dict(
         {name: weight.detach().to("cpu", dtype) for name, weight in transformer.state_dict().items()}, assign=True
     )
-    cast.save_pretrained(folder)
+    copy.save_pretrained(folder)
 
 
 def _network(autoencoder: Autoencoder) -> TinyAutoencoder | AutoencoderKLWan:
@@ -257,7 +267,7 @@ def _load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
     config = _config(folder)
     try:
         with torch.device("meta"):
-            transformer = VideoTransformer.from_config(config)
+            transformer = _of_config(VideoTransformer, config)
     except (TypeError, ValueError, ZeroDivisionError) as reason:
         raise WeightsError(f"{folder.name}/config.json does not describe a video transformer: {reason}") from reason
     fill(transformer, open_checkpoint(folder), dtype=dtype)
@@ -269,7 +279,7 @@ def _load_autoencoder(folder: Path, dtype: torch.dtype) -> Autoencoder:
     if config.get("_class_name") == AutoencoderKLWan.__name__:
         return read_video_autoencoder(folder, dtype=dtype)
     try:
-        autoencoder = TinyAutoencoder.from_config(config)
+        autoencoder = _of_config(TinyAutoencoder, config)
     except (TypeError, ValueError) as reason:
         raise WeightsError(f"{folder.name}/config.json does not describe an autoencoder: {reason}") from reason
     fill(autoencoder, open_checkpoint(folder), dtype=dtype)

@@ -6,7 +6,7 @@ values of the config. The trunk keeps Wan's own names for its weights, which LoR
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from longvie.errors import ConfigError, ControlError, ShapeError
 from longvie.models import attention
-from longvie.models.block import Block, Context, ListPast, Past, SelfAttention, modulate
+from longvie.models.block import Block, Context, Layers, ListPast, Past, SelfAttention, modulate
 from longvie.models.control_branch import ControlBranches, ControlInput
 from longvie.models.rope import THETA, Rotation, exact, rotation
 
@@ -100,6 +100,12 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
     _no_split_modules = ("Block",)
     _repeated_blocks = ("Block",)
 
+    if TYPE_CHECKING:
+
+        @property
+        def config(self) -> Any:
+            """Read by attribute, which diffusers' own annotation does not tell."""
+
     @register_to_config
     def __init__(
         self,
@@ -133,7 +139,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             raise ConfigError(f"control_layers is {control_layers}, but the trunk has {layers} layers")
         self.gradient_checkpointing = False
         pictures = image_width is not None
-        self.patch_embedding = PatchEmbedding(in_channels, width, tuple(patch), tuple(patch))
+        sides = (patch[0], patch[1], patch[2])
+        self.patch_embedding = PatchEmbedding(in_channels, width, sides, sides)
         self.text_embedding = nn.Sequential(
             nn.Linear(text_width, width), nn.GELU(approximate="tanh"), nn.Linear(width, width)
         )
@@ -141,7 +148,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.img_emb = PictureEmbedding(image_width, width) if image_width is not None else None
         self.beat_embedding = nn.Linear(4, width, bias=False) if beats else None
-        self.blocks = nn.ModuleList(Block(width, heads, ffn, eps, pictures=pictures) for _ in range(layers))
+        self.blocks: Layers[Block] = Layers(Block(width, heads, ffn, eps, pictures=pictures) for _ in range(layers))
         self.head = Head(width, out_channels * math.prod(patch), eps)
         self.controls = None
         if control_layers:
@@ -169,7 +176,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
-        nn.init.zeros_(self.patch_embedding.bias)
+        if self.patch_embedding.bias is not None:
+            nn.init.zeros_(self.patch_embedding.bias)
         for layer in (*self.text_embedding, *self.time_embedding, self.head.head):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
@@ -242,7 +250,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
         for layer, block in enumerate(self.blocks):
             x = self._run(block, x, context, modulation, rotate, mask, past, layer)
-            if streams and layer < self.config.control_layers:
+            if self.controls is not None and narrow is not None and layer < self.config.control_layers:
                 branches = [self.controls.branch(control).blocks[layer] for control in controls]
                 streams = [self._run(branch, stream, *narrow) for branch, stream in zip(branches, streams, strict=True)]
                 x = self.controls.join(layer, x, streams, controls)
@@ -261,8 +269,9 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return self.patch_embedding(latents)
 
     def _run(self, block: Block, *given: Any) -> Float[Tensor, "b n d"]:
-        if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(block, *given)
+        again = self._gradient_checkpointing_func
+        if torch.is_grad_enabled() and self.gradient_checkpointing and again is not None:
+            return again(block, *given)
         return block(*given)
 
     def _embed_time(
@@ -275,7 +284,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         if history_times is not None:
             times = torch.cat((history_times.to(times.dtype), times.expand(-1, frames)), dim=1)
         waves = sinusoid(times.flatten().to(exact(times.device)) * STEPS, self.config.time_width)
-        embedded = self.time_embedding(waves.to(self.time_embedding[0].weight.dtype)).unflatten(0, times.shape)
+        embedded = self.time_embedding(waves.to(_dtype(self.time_embedding))).unflatten(0, times.shape)
         if beats is None:
             return embedded
         if self.beat_embedding is None:
@@ -285,7 +294,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return embedded + heard
 
     def _context(self, words: Tensor, pictures: Tensor | None) -> Context:
-        words = self.text_embedding(words.to(self.text_embedding[0].weight.dtype))
+        words = self.text_embedding(words.to(_dtype(self.text_embedding)))
         if pictures is None:
             return Context(words)
         if self.img_emb is None:
@@ -340,6 +349,10 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
     def _unpatch(self, out: Float[Tensor, "b n out"], grid: tuple[int, int, int]) -> Float[Tensor, "b c l h w"]:
         sizes = dict(zip("lhwpqr", (*grid, *self.config.patch), strict=True))
         return rearrange(out, "b (l h w) (p q r c) -> b c (l p) (h q) (w r)", **sizes)
+
+
+def _dtype(layers: nn.Sequential) -> torch.dtype:
+    return next(layers.parameters()).dtype
 
 
 def _check_frames(frames: int, positions: Tensor, visible: Tensor | None, past: Past | None) -> None:

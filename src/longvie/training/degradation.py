@@ -194,5 +194,6 @@ def _gaussian(picture: Float[Tensor, "h w"], deviation: float) -> Float[Tensor, 
         places = (torch.arange(size, device=picture.device)[:, None] + offsets) % period
         places = torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
         gathered = picture.index_select(axis, places.flatten()).unflatten(axis, places.shape)
-        picture = torch.tensordot(gathered, kernel, dims=([axis + 1], [0]))
+        dims = ([axis + 1], [0])
+        picture = torch.tensordot(gathered, kernel, dims=dims)  # pyright: ignore[reportArgumentType] - stub of one form
     return picture

@@ -161,12 +161,17 @@ class Trainer:
             raise LongVieError(f"{self.stage.name}: the loss at step {step} is not a number; lower the rate")
         self.accelerator.backward(loss)
         trained = [p for p in self.stage.parameters() if p.requires_grad]
-        norm = self.accelerator.clip_grad_norm_(trained, self.recipe.clip)
+        norm = self.accelerator.clip_grad_norm_(trained, self.recipe.clip) or 0.0
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self._average(step)
-        return {"loss": float(loss.detach()), **figures, "norm": float(norm), "rate": self.recipe.rate_at(step, share)}
+        return {
+            "loss": float(loss.detach()),
+            **figures,
+            "norm": float(norm),
+            "rate": self.recipe.rate_at(step, share),
+        }
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

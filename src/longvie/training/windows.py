@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from longvie.controls.control import DENSE_KINDS
@@ -41,6 +41,8 @@ class Window:
     controls: tuple[ControlInput, ...]
     beats: Float[Tensor, "b l 4"]
     words: tuple[str, ...]
+    carried: Float[Tensor, "b c l h w"] | None = None  # the last picture before the window, moved along the tracks
+    moves: Bool[Tensor, "b l"] | None = None  # where it was, and the tracks are on
     worn: Float[Tensor, "b c 1 h w"] | None = None  # latent of the first picture where it was damaged on purpose
 
     def to(self, device: torch.device | str) -> "Window":
@@ -62,6 +64,8 @@ class Window:
             history=move(self.history),
             controls=controls,
             beats=move(self.beats),
+            carried=move(self.carried),
+            moves=move(self.moves),
             worn=move(self.worn),
         )
 
@@ -79,9 +83,15 @@ def plain(latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b channels l h 
 
 
 def places(clips: list[ClipLatents], random: np.random.Generator, *, length: int, recent: int | None) -> list[int]:
-    """Where a window of each clip may begin: at 0, or wherever the first and `recent` more latent frames fit before."""
-    total = clips[0].beats.shape[0]
-    return [0 if recent is None else int(random.integers(1 + recent, total - length + 1)) for _ in clips]
+    """Where a window of each clip may begin: at 0, or where the first and `recent` more latent frames fit before; there
+    where a carried picture is known, if it is known anywhere.
+    """
+    found = []
+    for clip in clips:
+        fitting = range(1 + (recent or 0), clip.beats.shape[0] - length + 1)
+        known = [at for at in clip.carried if at in fitting]
+        found.append(0 if recent is None else int(random.choice(known)) if known else int(random.choice(fitting)))
+    return found
 
 
 def draw(
@@ -118,8 +128,16 @@ def draw(
     if random.random() < drops.second_dense:
         controls.append(_dense(clips, spans, random, drops, both))
     tracks = torch.stack([c.streams["tracks"][:, s] for c, s in zip(clips, spans, strict=True)]).float()
-    controls.append(
-        ControlInput("sparse", plain(tracks), _strength(len(clips), length, drops.tracks, both, random, drops))
+    strength = _strength(len(clips), length, drops.tracks, both, random, drops)
+    controls.append(ControlInput("sparse", plain(tracks), strength))
+    known = torch.tensor([at in c.carried for c, at in zip(clips, begins, strict=True)])
+    if recent is None:
+        known &= condition[:, 0, 0, 0, 0] > 0  # a first picture that is not given cannot be moved
+    carried = torch.stack(
+        [
+            c.carried[at][:, :length].float() if at in c.carried else torch.zeros_like(clean[0])
+            for c, at in zip(clips, begins, strict=True)
+        ]
     )
     heard = torch.from_numpy(random.random(len(clips)) >= drops.beats)[:, None, None]
     beats = torch.stack([c.beats[s] for c, s in zip(clips, spans, strict=True)]) * heard
@@ -127,7 +145,7 @@ def draw(
         "" if random.random() < drops.words else c.caption(at + length // 2)
         for c, at in zip(clips, begins, strict=True)
     )
-    return Window(clean, condition, history, tuple(controls), beats, words)
+    return Window(clean, condition, history, tuple(controls), beats, words, carried, known[:, None] & (strength > 0))
 
 
 def _given(clip: ClipLatents, at: int, length: int, first: bool, random: np.random.Generator, drops: Drops) -> Tensor:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from longvie import runtime
 from longvie.data import clips, latents
@@ -75,10 +76,10 @@ class Sizes:
 class Plan:
     """What to make, and how long to take. The defaults are those of two laptop cores; `gpu` those of one large GPU."""
 
-    clips: int = 700
-    minutes: tuple[float, float, float] = (45.0, 60.0, 20.0)  # autoencoder, base, history
-    rates: tuple[float, float, float] = (2e-3, 1e-3, 3e-4)
-    matrices: tuple[float, float, float] = (0.0, 3e-3, 1e-3)  # Muon's rates
+    clips: int = 900
+    minutes: tuple[float, float, float] = (110.0, 65.0, 10.0)  # autoencoder, base, history
+    rates: tuple[float, float, float] = (2e-3, 1.2e-3, 3e-4)  # AdamW's
+    matrices: tuple[float, float, float] = (0.0, 4e-3, 1e-3)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -123,12 +124,12 @@ def _autoencoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed)
     model = TinyAutoencoder(encoder_blocks=(0, 1, 2), decoder_blocks=(2, 1, 1))
     start(model)
-    stage = AutoencoderStage(model.to(device), Store.open(folder / "clips"), scale=plan.scale)
+    stage = AutoencoderStage(nn.Module.to(model, device), Store.open(folder / "clips"), scale=plan.scale)
     _trainer(stage, plan, 0, folder / "autoencoder", device).run(report)
 
 
 def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    model = frozen(folder).to(device)
+    model = nn.Module.to(frozen(folder), device)
     for count, _ in enumerate(
         latents.fill(folder / "clips", folder / "latents", range(plan.clips), model, device=device), 1
     ):
@@ -205,7 +206,7 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
         dense_kinds=("depth", "sketch", "segmentation"),
         steps=4,
         shift=SHIFT,
-        holds=True,
+        holds="moved",
     )
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)

@@ -6,7 +6,7 @@ weight lives in this latent space.
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -45,8 +45,9 @@ def start(model: TinyAutoencoder) -> None:
     for stack in (model.encoder, model.decoder):
         for layer in stack:
             if isinstance(layer, MemoryBlock):
-                layer.conv[-1].weight.mul_(0.1)
-                layer.conv[-1].weight[:3].zero_()
+                last = _plain(layer.conv[-1])
+                last.weight.mul_(0.1)
+                last.weight[:3].zero_()
             elif isinstance(layer, TimePool):
                 _pass(
                     layer.conv, 1 / layer.rate, [(c + k * layer.width, c) for c in range(3) for k in range(layer.rate)]
@@ -55,15 +56,26 @@ def start(model: TinyAutoencoder) -> None:
                 _pass(layer.conv, 1.0, [(c, c + k * layer.width) for c in range(3) for k in range(layer.rate)])
             elif isinstance(layer, nn.Conv2d):
                 _pass(layer, 1.0, [(c, c) for c in range(3)])
-    first, code, decode, last = model.encoder[0], model.encoder[-1], model.decoder[1], model.decoder[-1]
+    ends = (model.encoder[0], model.encoder[-1], model.decoder[1], model.decoder[-1])
+    first, code, decode, last = (_plain(layer) for layer in ends)
     _pass(first, 1 / cells, [(c * cells + k, c) for c in range(3) for k in range(cells)])
     _pass(code, CODE, [(c, c) for c in range(3)])
     code.weight[3:].mul_(0.5)
-    code.bias[:3] = -CODE / 2  # latents about 0
+    _lift(code, -CODE / 2)  # latents about 0
     _pass(decode, 1 / CODE, [(c, c) for c in range(3)])
-    decode.bias[:3] = 0.5
+    _lift(decode, 0.5)
     last.weight.mul_(0.1)
     _pass(last, 1.0, [(c, c * cells + k) for c in range(3) for k in range(cells)])
+
+
+def _plain(layer: nn.Module) -> nn.Conv2d:
+    """A layer that is known to be a convolution."""
+    return cast("nn.Conv2d", layer)
+
+
+def _lift(layer: nn.Conv2d, by: float) -> None:
+    if layer.bias is not None:
+        layer.bias[:3] = by
 
 
 def _pass(layer: nn.Conv2d, gain: float, ways: list[tuple[int, int]]) -> None:

@@ -8,7 +8,7 @@ trunk to begin with: see `base`.
 
 import math
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -154,11 +154,13 @@ def with_branches(transformer: VideoTransformer, *, layers: int = LAYERS) -> Vid
     """The same trunk with half-width branches thinned from its first layers; one that has branches gets them anew."""
     grown = transformer
     if transformer.controls is None:
-        sizes = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
+        sizes: dict[str, Any] = {k: value for k, value in transformer.config.items() if not k.startswith("_")}
+        sizes["control_layers"] = layers
         with torch.device("meta"):
-            grown = VideoTransformer(**(sizes | {"control_layers": layers}))
+            grown = VideoTransformer(**sizes)
         grown.load_state_dict(transformer.state_dict(), strict=False, assign=True)
-        grown.controls.to_empty(device=transformer.device)
+        if grown.controls is not None:
+            grown.controls.to_empty(device=transformer.device)
         grown.train(transformer.training)
     thin(grown)
     return grown
@@ -189,7 +191,7 @@ def thin(transformer: VideoTransformer) -> None:
             f"{width} wide: build it with the trunk's"
         )
     channels = (_spread(heads, narrow.heads)[:, None] * width + torch.arange(width)).flatten()
-    units = _spread(config["ffn"], branches.dense.blocks[0].ffn[0].out_features)
+    units = _spread(config["ffn"], branches.dense.blocks[0].ffn_width)
     for branch in (branches.dense, branches.sparse):
         for wide, block in zip(transformer.blocks, branch.blocks, strict=False):
             _thin_block(wide, block, channels, units)
