@@ -124,12 +124,14 @@ def _autoencoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed)
     model = TinyAutoencoder(encoder_blocks=(0, 1, 2), decoder_blocks=(2, 1, 1))
     start(model)
-    stage = AutoencoderStage(nn.Module.to(model, device), Store.open(folder / "clips"), scale=plan.scale)
+    nn.Module.to(model, device)  # ModelMixin's own is annotated as no checker follows
+    stage = AutoencoderStage(model, Store.open(folder / "clips"), scale=plan.scale)
     _trainer(stage, plan, 0, folder / "autoencoder", device).run(report)
 
 
 def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    model = nn.Module.to(frozen(folder), device)
+    model = frozen(folder)
+    nn.Module.to(model, device)
     for count, _ in enumerate(
         latents.fill(folder / "clips", folder / "latents", range(plan.clips), model, device=device), 1
     ):
