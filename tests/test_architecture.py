@@ -99,7 +99,7 @@ def test_nothing_unsafe_is_called(path: Path) -> None:
     for name, call in calls(path):
         last = name.rsplit(".", 1)[-1]
         if last == "print":
-            assert path.name == "cli.py", "only the command line prints"
+            assert path.parent.name == "cli", "only the command line prints"
         assert name not in ("eval", "exec", "compile", "os.system", "os.popen", "__import__", "tarfile.open")
         assert not name.startswith(("pickle.", "dill.", "cloudpickle.", "marshal.", "shelve.", "torch.hub"))
         assert name not in ("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all")

@@ -7,7 +7,7 @@ of processes may fill one folder, stop, and go on.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from longvie.data.render import Tracks, render, track
 from longvie.data.world import FPS, Split, scene
 
+TENSORS = ("picture", "disparity", "labels", "sketch", "points", "visible", "beats")
 POINTS = 256  # tracks that are followed at a time
 
 
@@ -40,6 +41,10 @@ class Clip:
     def caption(self, frame: int) -> str:
         """The words in force at a frame of the clip."""
         return [words for first, words in self.captions if first <= frame][-1]
+
+    def part(self, span: slice) -> "Clip":
+        """Some of its frames; the captions stay as they are."""
+        return replace(self, **{name: getattr(self, name)[span] for name in TENSORS})
 
 
 def make(
@@ -103,7 +108,7 @@ def save(folder: Path, clip: Clip) -> None:
     """Writes a clip; another process never sees half of it."""
     target = path(folder, clip.number)
     target.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {k: getattr(clip, k) for k in ("picture", "disparity", "labels", "sketch", "points", "visible", "beats")}
+    tensors = {name: getattr(clip, name) for name in TENSORS}
     draft = target.with_suffix(".part")
     save_file(tensors, draft, metadata={"number": str(clip.number), "captions": json.dumps(clip.captions)})
     draft.rename(target)

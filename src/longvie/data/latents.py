@@ -6,7 +6,7 @@ its captions. `Pool` keeps a whole folder in memory and cuts windows out of it.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +75,7 @@ def carried_from(
     known = 4 * max(0, at - 1)
     seen = clip.visible[known:] & clip.visible[known]
     live = seen.any(0) & clip.visible[known]
-    picture = pictures(replace(clip, picture=clip.picture[known : known + 1]), "picture")[:, 0]
+    picture = pictures(clip.part(slice(known, known + 1)), "picture")[:, 0]
     points = clip.points[known:, live, :2].float()
     moved = carry(picture, points[0], points, seen[:, live])
     return _encode(moved, autoencoder, device)[:, int(at > 0) :]

@@ -198,8 +198,8 @@ class _Seam:
 
 class LatentSeam(_Seam):
     """Ours: the next clip sees the first latent frame of the video and the last few, clean, as tokens before its own;
-    the decoder and the controls' encoders go on. What is handed on is not decoded and encoded again, so it does not wear
-    off; only the picture that tracks move is (`_carried`).
+    the decoder and the controls' encoders go on. Nothing but the picture that tracks move (`_carried`) is decoded and
+    encoded again, so nothing else wears off.
     """
 
     rounding: Literal["nearest", "truncate"] = "nearest"
