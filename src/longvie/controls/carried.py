@@ -12,6 +12,7 @@ from torch.nn import functional
 NEAREST = 4  # points that move a place
 CELL = 8  # pixels between places whose motion is computed; the rest is between them
 SOFT = 0.5  # pixels; keeps the weight of a point at the place itself finite
+AT_ONCE = 8  # frames moved in one go: memory then does not depend on how many are asked for
 
 
 def carry(
@@ -26,6 +27,14 @@ def carry(
         before: x and y of each point in the picture, in pixels (0 is the left and upper edge).
         points, seen: where the points are later, and which of them count: seen in the picture and then.
     """
+    parts = [
+        _moved(picture, before, points[at : at + AT_ONCE], seen[at : at + AT_ONCE])
+        for at in range(0, len(points), AT_ONCE)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _moved(picture: Tensor, before: Tensor, points: Tensor, seen: Tensor) -> Float[Tensor, "3 f h w"]:
     frames, (height, width) = len(points), picture.shape[1:]
     if not before.shape[0]:
         return picture[:, None].expand(-1, frames, -1, -1)

@@ -317,8 +317,11 @@ class LatentSeam(_Seam):
         video = carry(picture[:, 0].float(), places[0, live], places[:, live], seen[:, live])
         if last < span.stop:
             video = torch.cat((video, video[:, -1:].expand(-1, span.stop - last, -1, -1)), dim=1)
-        latents = self.latents(video[None])
-        return latents[:, :, int(not span.lone) :], strength > 0
+        found, stream = [], Carried()
+        for pictures in video.split(AT_ONCE, dim=1):
+            latents, stream = encode_span(pictures, self.encode, stream, stride=self.strides.time)
+            found += [] if latents is None else [latents]
+        return torch.cat(found, dim=2)[:, :, int(not span.lone) :], strength > 0
 
     def _encoded(
         self, direction: Direction, span: Span, state: ClipState
