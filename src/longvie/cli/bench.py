@@ -58,11 +58,7 @@ def controls(
             rows.append(row)
             meter.at(len(rows), total, f"scene {row[0]}, {row[1]}")
     found = obedience.summary(rows)
-    if as_json:
-        print(json.dumps(found, indent=1))
-    else:
-        heads = ("given", *next(iter(found.values())))
-        table(heads, [(name, *(f"{value:.4g}" for value in row.values())) for name, row in found.items()])
+    _told("given", found, as_json=as_json)
 
 
 @app.command("autoencoder")
@@ -85,8 +81,13 @@ def autoencoder(
             rows.append(row)
             meter.at(row[0], clips, row[1])
     found = reconstruction.summary(rows)
+    _told("stream", found, as_json=as_json)
+
+
+def _told(what: str, found: dict[str, dict[str, int | float]], *, as_json: bool) -> None:
+    """Rows of figures by name, as JSON or as a table."""
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        heads = ("stream", *next(iter(found.values())))
+        heads = (what, *next(iter(found.values())))
         table(heads, [(name, *(f"{value:.4g}" for value in row.values())) for name, row in found.items()])
