@@ -1,5 +1,6 @@
 """Carried pictures of encoded clips: from where, from what, and kept through a file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,21 +14,21 @@ CLIP = clips.make(3, size=(32, 48))
 AUTOENCODER = tiny().autoencoder
 
 
-def test_windows_with_carried_pictures_begin_at_the_start_at_the_sixth_latent_frame_and_further_on() -> None:
-    for number in range(20):
-        first, second, third = latents.begins(number, 25)
-        assert (first, second) == (0, 5)
-        assert 5 < third <= 16  # 9 latent frames fit behind it
-        assert latents.begins(number, 25) == (first, second, third)
+def test_windows_with_carried_pictures_begin_at_the_start_and_at_the_sixth_latent_frame_or_further_on() -> None:
+    drawn = [latents.begins(number, 25) for number in range(30)]
+    assert drawn == [latents.begins(number, 25) for number in range(30)]
+    first, second = ([pair[k] for pair in drawn] for k in (0, 1))
+    assert {at for at, _ in first} == {0}
+    later = [at for at, _ in second]
+    assert set(later) <= set(range(5, 17)) and 10 < later.count(5) < 25  # 9 latent frames fit behind the last
+    assert [deep for _, deep in first].count(False) == [deep for _, deep in second].count(False) == 10
 
 
 def test_a_later_window_carries_the_last_picture_before_it() -> None:
     """Latent frame 5 begins after video frame 16."""
-    made = latents.carried_from(CLIP, 5, AUTOENCODER)
+    made = latents.carried_from(CLIP, 5, False, AUTOENCODER)
     assert made.shape == (16, 20, 4, 6)
-    live = CLIP.visible[16]
-    points, seen = CLIP.points[16:, live, :2], CLIP.visible[16:, live]
-    video = carry(pictures(CLIP, "picture")[:, 16], points[0], points, seen)
+    video = carry(pictures(CLIP, "picture")[:, 16], CLIP.points[16:, :, :2], CLIP.visible[16:])
     with torch.no_grad():
         wanted = AUTOENCODER.encode(video[None])[0][0, :, 1:]
     assert torch.allclose(made.float(), wanted, atol=0.02)
@@ -38,5 +39,15 @@ def test_an_encoded_clip_keeps_them_through_a_file(tmp_path: Path) -> None:
     latents.save(tmp_path / "clip.safetensors", made)
     again = latents.load(tmp_path / "clip.safetensors")
     assert set(again.carried) == set(latents.begins(3, 25))
-    assert all(torch.equal(again.carried[at], made.carried[at]) for at in made.carried)
-    assert again.carried[0].shape[1] == 25
+    assert all(torch.equal(again.carried[key], made.carried[key]) for key in made.carried)
+    assert again.moved(0, True) is again.moved(0, False) is not None  # clip 3: by the tracks alone, at the start
+    assert again.carried[0, False].shape[1] == 25
+
+
+def test_what_a_model_was_given_is_kept_through_a_file(tmp_path: Path) -> None:
+    known = latents.encode(CLIP, AUTOENCODER)
+    own = latents.Worn(torch.randn(16, 5, 4, 6).bfloat16(), torch.randn(16, 20, 4, 6).bfloat16())
+    latents.save(tmp_path / "clip.safetensors", replace(known, worn={5: own}))
+    again = latents.load(tmp_path / "clip.safetensors")
+    assert set(again.worn) == {5} and set(again.carried) == set(known.carried)
+    assert torch.equal(again.worn[5].history, own.history) and torch.equal(again.worn[5].carried, own.carried)

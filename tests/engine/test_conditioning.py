@@ -295,8 +295,7 @@ def test_tracks_move_the_last_known_picture(models: Models, clip: int) -> None:
     frames = 81
     start = drifting(161).signal.read(80 * clip, 80 * clip + frames)
     seen = torch.from_numpy(start.shown())
-    live, places = seen[0], torch.from_numpy(start.points[..., :2])
-    video = carry(known[:, 0], places[0, live], places[:, live], seen[:, live])
+    video = carry(known[:, 0], torch.from_numpy(start.points[..., :2]), seen)
     wanted = seam.latents(video[None])[:, :, clip:]
     assert_close(told.condition[:, 4:, 1 - clip :], wanted[:, :, 1 - clip :])
     resting = seam.latents(known.expand(3, frames, 32, 48)[None])[:, :, -1]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from longvie.data import clips
+from longvie.data.latents import Worn, encode, moved_latents
 from longvie.data.streams import STREAMS, Store
 from longvie.engine import flow
 from longvie.models.control_branch import ControlInput
@@ -15,10 +17,11 @@ from longvie.training.degradation import DegradationConfig
 from longvie.training.stages import autoencoder as autoencoder_stage
 from longvie.training.stages import base as base_stage
 from longvie.training.stages import history as history_stage
-from longvie.training.stages.autoencoder import AutoencoderStage, start
+from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, grown, start
 from longvie.training.stages.base import BaseStage
 from longvie.training.stages.history import HistoryStage
 from longvie.training.windows import Window
+from longvie.training.worn import continued
 from longvie.training.world import Sizes
 from made import GRID, noisy_pool, rendered, small_models
 
@@ -84,6 +87,29 @@ def test_batches_are_square_crops_of_every_stream(
     assert videos.shape == (12, 3, 9, 16, 16)
     assert videos.abs().max() <= 1
     assert 0 < int(are_pictures.sum()) < 12
+
+
+def test_a_grown_decoder_does_the_same_until_it_is_trained() -> None:
+    torch.manual_seed(0)
+    model = TinyAutoencoder(encoder_blocks=(0, 1, 2), decoder_blocks=(2, 1, 1))
+    larger = grown(model, (3, 2, 2))
+    assert sum(p.numel() for p in larger.parameters()) > sum(p.numel() for p in model.parameters())
+    video = torch.rand(1, 3, 9, 32, 48) * 2 - 1
+    with torch.no_grad():
+        latents, _ = model.encode(video)
+        assert torch.equal(larger.encode(video)[0], latents)
+        assert torch.allclose(larger.decode(latents)[0], model.decode(latents)[0], atol=1e-6)
+
+
+def test_the_decoder_learns_and_the_encoder_stays(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autoencoder_stage, "SIDE", 16)
+    stage = DecoderStage(small_models().autoencoder, Store.open(rendered(tmp_path_factory) / "clips"))
+    loss, _ = stage(generator(), 0.0)
+    loss.backward()
+    assert all(p.grad is None for p in stage.model.encoder.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in stage.model.decoder[1].parameters())
 
 
 def test_the_exported_autoencoder_makes_latents_of_unit_size(
@@ -219,6 +245,9 @@ def test_history_is_damaged_as_drawn_and_the_truth_stays(
     history: HistoryStage, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(history_stage, "AFTER", 1.0)
+    monkeypatch.setattr(history_stage, "places", lambda clips, *_args, **_named: [5] * len(clips))
+    own = Worn(torch.full((16, 5, *GRID), 50.0), torch.full((16, 20, *GRID), 60.0))
+    history.pool.items[:] = [replace(clip, worn={5: own}) for clip in history.pool.items]
     made = {}
     for damage in ("clean", kind):
         monkeypatch.setattr(history_stage, "DAMAGE", {damage: 1.0})
@@ -230,12 +259,49 @@ def test_history_is_damaged_as_drawn_and_the_truth_stays(
     assert worn.history is not None and worn.history.shape == truth.history.shape
     assert worn.history.isfinite().all()
     assert torch.equal(worn.history, truth.history) == (kind == "clean")
+    assert torch.equal(worn.carried, truth.carried) == (kind != "own")
     if kind == "own":
-        assert torch.equal(worn.history[:, :, 0], truth.history[:, :, 0])  # the anchor is what it was
-        assert not torch.equal(worn.history[:, :, 1], truth.history[:, :, 1])
+        assert (worn.history == 50).all()
+        assert (worn.carried[worn.moves.any(1)] == 60).all() and worn.moves.any()
     if kind == "trips":
         untouched = slice(history_stage.TRAVELLERS, None)
         assert torch.equal(worn.history[untouched], truth.history[untouched])
+
+
+def test_a_clip_is_continued_by_the_model_itself(base: BaseStage) -> None:
+    clip = clips.make(4, size=(32, 48))
+    encoded = encode(clip, base.autoencoder)
+    made = continued(base, clip, encoded)
+    assert set(made.worn) == {5, 13}
+    for at, own in made.worn.items():
+        assert own.history.shape == (16, 5, *GRID) and own.carried.shape == (16, 25 - at, *GRID)
+        assert own.history.isfinite().all() and own.carried.isfinite().all()
+    assert torch.equal(made.worn[5].history[:, 0], made.worn[13].history[:, 0])  # the first latent frame is handed on
+    assert torch.equal(made.streams["picture"], encoded.streams["picture"])
+    again, other = continued(base, clip, encoded), continued(base, clip, encoded, seed=1)
+    assert torch.equal(again.worn[13].carried, made.worn[13].carried)
+    assert not torch.equal(other.worn[13].carried, made.worn[13].carried)
+
+
+def test_what_a_model_hands_on_is_what_it_made(base: BaseStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that knows the truth hands on the truth, and carries the last frame that the decoder shows of it."""
+    clip = clips.make(4, size=(32, 48))
+    encoded = encode(clip, base.autoencoder)
+    told = []
+
+    def truth(window: Window, **_named: object) -> torch.Tensor:
+        told.append(window)
+        return window.clean
+
+    monkeypatch.setattr(base, "sample", truth)
+    made = continued(base, clip, encoded)
+    picture = encoded.streams["picture"]
+    assert torch.equal(made.worn[13].history, torch.cat([picture[:, :1], picture[:, 9:13]], dim=1))
+    assert told[0].history is None and torch.equal(told[1].history[0].bfloat16(), made.worn[5].history)
+    with torch.no_grad():
+        frame = base.autoencoder.decode(picture[None, :, :5].float())[0][0, :, -1]
+    wanted = moved_latents(frame, clip, 16, base.autoencoder)[:, 1:]
+    assert torch.allclose(made.worn[5].carried.float(), wanted.float(), atol=0.02)
 
 
 def test_a_damaged_picture_is_given_and_followed_only_where_there_is_one(

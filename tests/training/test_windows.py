@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from longvie.controls.control import DENSE_KINDS
-from longvie.data.latents import STILLS, Pool
+from longvie.data.latents import STILLS, ClipLatents, Pool, Worn
 from longvie.data.streams import STREAMS
 from longvie.errors import InputError
 from longvie.models.transformer import ControlInput
-from longvie.training.windows import Drops, Window, draw, places, plain, tokens
+from longvie.training.windows import DEPTH, Drops, Window, draw, places, plain, tokens
 from made import GRID, LATENTS, clip_latents
 
 NEVER = Drops(**{field.name: 0.0 for field in fields(Drops)})
@@ -52,15 +52,21 @@ def test_shapes(length: int, recent: int | None) -> None:
         assert control.strength.shape == (3, length)
 
 
-CARRYING = [replace(clip, carried={0: clip.streams["picture"] + 5000, 5: clip.streams["picture"][:, 5:] + 7000})
-            for clip in CLIPS]  # fmt: skip
+def moved(clip: ClipLatents) -> dict[tuple[int, bool], torch.Tensor]:
+    """From the start by the tracks alone, from the sixth latent frame on also with depth."""
+    picture = clip.streams["picture"]
+    return {(0, False): picture + 5000, (5, False): picture[:, 5:] + 7000, (5, True): picture[:, 5:] + 9000}
+
+
+CARRYING = [replace(clip, carried=moved(clip)) for clip in CLIPS]
+SPARSE = replace(NEVER, dense=1.0)
 
 
 @pytest.mark.parametrize(("at", "recent", "offset"), [(0, None, 5000.0), (5, 4, 7000.0)])
 def test_a_carried_picture_stands_where_it_is_known_and_the_tracks_are_on(
     at: int, recent: int | None, offset: float
 ) -> None:
-    given = draw(CARRYING, [at] * 3, generator(), length=9, recent=recent, drops=NEVER)
+    given = draw(CARRYING, [at] * 3, generator(), length=9, recent=recent, drops=SPARSE)
     assert given.carried is not None and given.moves is not None
     assert torch.equal(given.carried, given.clean + offset)
     assert given.moves.all()
@@ -68,6 +74,33 @@ def test_a_carried_picture_stands_where_it_is_known_and_the_tracks_are_on(
     elsewhere = draw(CARRYING, [7] * 3, generator(), length=9, recent=4, drops=NEVER)
     assert off.moves is not None and not off.moves.any()
     assert elsewhere.moves is not None and not elsewhere.moves.any()
+
+
+def test_depth_helps_to_carry_where_it_is_on_all_the_time() -> None:
+    """Where that is not known, the tracks do it alone."""
+    helped = set()
+    for seed in range(8):
+        given = draw(CARRYING, [5] * 3, generator(seed), length=9, recent=4, drops=NEVER)
+        kinds, offset = given.controls[0].kind, (given.carried - given.clean)[:, 0, 0, 0, 0]
+        assert torch.equal(offset, torch.where(kinds == DEPTH, 9000.0, 7000.0))
+        helped |= set(offset.tolist())
+        start = draw(CARRYING, [0] * 3, generator(seed), length=9, recent=None, drops=NEVER)
+        assert ((start.carried - start.clean) == 5000).all()
+    assert helped == {7000.0, 9000.0}
+
+
+def test_what_a_model_would_be_given_stands_for_the_truth_as_often_as_asked() -> None:
+    own = Worn(torch.full((16, 5, *GRID), -1.0), torch.full((16, LATENTS - 5, *GRID), -2.0))
+    clips = [replace(clip, worn={5: own}) for clip in CARRYING[:2]] + CARRYING[2:]
+    plain = draw(clips, [5] * 3, generator(), length=9, recent=2, drops=NEVER)
+    assert plain.history is not None and plain.history.min() >= 0
+    for seed in range(8):
+        worn = draw(clips, [5] * 3, generator(seed), length=9, recent=2, drops=NEVER, wears=1.0)
+        assert (worn.history[:2] == -1).all() and worn.history[2].min() >= 0  # the third knows none
+        deep = worn.controls[0].kind == DEPTH
+        assert torch.equal(worn.moves.any(1), deep | torch.tensor([False, False, True]))  # it was moved with depth
+        assert (worn.carried[:2][deep[:2]] == -2).all()
+        assert torch.equal(worn.clean, plain.clean)
 
 
 def test_a_first_picture_that_is_not_given_is_not_carried_either() -> None:

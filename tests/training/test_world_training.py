@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from longvie.data import clips
+from longvie.data import clips, latents
 from longvie.engine.clip import ClipEngine
 from longvie.errors import ConfigError, InputError
 from longvie.models import models
@@ -22,7 +22,7 @@ from small import full_script
 
 PLAN = Plan(
     clips=2,
-    minutes=(60.0, 60.0, 60.0),
+    minutes=(60.0, 60.0, 60.0, 60.0),
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
@@ -80,21 +80,24 @@ def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, l
 
 
 def test_each_stage_leaves_what_is_needed_to_see_and_to_go_on(trained: tuple[Path, list[str]]) -> None:
-    for name in ("autoencoder", "base", "history"):
+    for name in ("autoencoder", "decoder", "base", "history"):
         folder = trained[0] / name
         for file in ("training.safetensors", "log.jsonl", "curve.png", "sheet_000002.png", "exported.json"):
             assert (folder / file).stat().st_size > 0, f"{name}/{file}"
         assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["step"] == 1
     assert len(list((trained[0] / "latents").rglob("*.safetensors"))) == 2
+    continued = [latents.load(file) for file in (trained[0] / "worn").rglob("*.safetensors")]
+    assert len(continued) == 2 and all(set(clip.worn) == {5, 13} for clip in continued)
 
 
 def test_running_it_again_changes_nothing(trained: tuple[Path, list[str]]) -> None:
     """Not even when there are more clips by now: the autoencoder that encoded the latents stays what it was."""
     folder = trained[0]
     shutil.copy(clips.path(folder / "clips", 1), clips.path(folder / "clips", 7))
-    watched = [file for name in ("autoencoder", "base", "history", "latents") for file in (folder / name).rglob("*.*")]
+    rooms = ("autoencoder", "decoder", "base", "history", "latents", "worn")
+    watched = [file for name in rooms for file in (folder / name).rglob("*.*")]
     before = {file: file.read_bytes() for file in watched if file.is_file()}
-    for stage in ("autoencoder", "latents", "base", "history"):
+    for stage in ("autoencoder", "decoder", "latents", "base", "worn", "history"):
         train(folder, stage, PLAN)
     assert {file for name in ("autoencoder", "base", "history") for file in (folder / name).rglob("*.safetensors")} <= {
         *before
@@ -119,7 +122,7 @@ def test_another_plan_in_the_same_folder_is_refused(trained: tuple[Path, list[st
 
 
 def test_a_stage_that_is_unknown_or_comes_too_early_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no stage 'bass'; there are clips, autoencoder"):
+    with pytest.raises(ConfigError, match="no stage 'bass'; there are clips, autoencoder, decoder"):
         train(tmp_path, "bass", PLAN)
     for stage, said in (
         ("autoencoder", "no clips in clips"),

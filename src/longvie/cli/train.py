@@ -18,14 +18,14 @@ def train(
         bool, typer.Option("--large", help="The plan of one large GPU: more clips, a wider model.")
     ] = False,
     clips: Annotated[int | None, option("--clips", "How many clips of the world to draw.")] = None,
-    minutes: Annotated[str | None, option("--minutes", "Of autoencoder, base, history: 45,60,20.")] = None,
+    minutes: Annotated[str | None, option("--minutes", "Of autoencoder, decoder, base, history: 45,20,60,20.")] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train the embedded model from nothing: clips, autoencoder, latents, base, history, pack. A stage that was stopped
-    goes on; learning curves and sample sheets lie in its folder."""
+    """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, worn, history, pack. A stage
+    that was stopped goes on; learning curves and sample sheets lie in its folder."""
     from dataclasses import replace
 
     from longvie import runtime
@@ -41,7 +41,7 @@ def train(
     if steps is not None:
         _counted(steps, "--steps")
     if minutes is not None:
-        plan = replace(plan, minutes=_three(minutes))
+        plan = replace(plan, minutes=_four(minutes))
     runtime.threads(threads)
     place = str(runtime.device(device))
     world.train(local(out), stage, plan, device=place, report=lambda line: note(line, quiet))
@@ -54,15 +54,15 @@ def _counted(number: int, name: str) -> int:
     return number
 
 
-def _three(minutes: str) -> tuple[float, float, float]:
-    """Minutes of the three stages that learn."""
+def _four(minutes: str) -> tuple[float, float, float, float]:
+    """Minutes of the four stages that learn."""
     parts = minutes.split(",")
     try:
-        autoencoder, base, history = (float(part) for part in parts)
+        autoencoder, decoder, base, history = (float(part) for part in parts)
     except ValueError:
         raise ConfigError(
-            f"--minutes is '{printable(minutes[:60])}'; three numbers such as 45,60,20 are needed"
+            f"--minutes is '{printable(minutes[:60])}'; four numbers such as 45,20,60,20 are needed"
         ) from None
-    if not all(0 < part < 10**5 for part in (autoencoder, base, history)):
+    if not all(0 < part < 10**5 for part in (autoencoder, decoder, base, history)):
         raise ConfigError(f"--minutes is '{printable(minutes[:60])}'; each must be above 0")
-    return autoencoder, base, history
+    return autoencoder, decoder, base, history

@@ -1,60 +1,277 @@
-"""A picture moved along tracks: where its parts would be seen later, as far as the points tell.
+"""The last known picture, as it would look later: its parts moved with the tracks, the unknown filled from around.
 
-Between the points the motion is that of the nearest ones. What only now comes into view nobody knows; the nearest parts
-stand in its place, and outlines melt where near and far things part. It is a first guess for a network, not a picture.
+Tracks are grouped into rigid motions (`controls.motion`), every pixel takes part in the motion of the points next to it,
+in the picture and in depth, and shows what was where it comes from. What was out of the picture or behind something is
+not known; it is filled smoothly from what is. A first guess for a network, not a picture.
 """
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-NEAREST = 4  # points that move a place
-CELL = 8  # pixels between places whose motion is computed; the rest is between them
-SOFT = 0.5  # pixels; keeps the weight of a point at the place itself finite
-AT_ONCE = 8  # frames moved in one go: memory then does not depend on how many are asked for
+from longvie.controls import motion
+
+NEAREST = 10  # points that decide which motion a place follows
+CELL = 8  # pixels that share the same nearest points
+COARSE = 2  # pixels that share a motion
+HIDDEN = 0.15  # relative difference in disparity from which on something else was there
+FLAT = 0.01  # the same, of the largest disparity
+FEW = 3  # points of a group that must be seen for its motion to be known
+SKY = 1e-4  # of the largest disparity: infinitely far
+AT_ONCE = 16  # frames moved in one go: memory then does not depend on how many are asked for
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is the same for some frames: the picture, and the points of which it is known where they were in it."""
+
+    picture: Float[Tensor, "3 h w"]
+    depth: Float[Tensor, "h w"] | None
+    before: Float[Tensor, "n 2"]
+    disparity: Float[Tensor, " n"] | None
+    label: Int[Tensor, " n"]
+    rest: int  # label of those that move with no group
+    labels: Int[Tensor, "1 h w"]  # of the picture
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.picture.shape[1], self.picture.shape[2]
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where each pixel was in the picture, and whether it was seen there."""
+
+    places: Float[Tensor, "f h w 2"]
+    visible: Bool[Tensor, "f h w"]
 
 
 def carry(
     picture: Float[Tensor, "3 h w"],
-    before: Float[Tensor, "n 2"],
     points: Float[Tensor, "f n 2"],
     seen: Bool[Tensor, "f n"],
+    disparity: Float[Tensor, "f h w"] | None = None,
 ) -> Float[Tensor, "3 f h w"]:
-    """The picture as it would look at f later moments.
+    """The picture, and how it would look at the f - 1 moments after it.
 
     Args:
-        before: x and y of each point in the picture, in pixels (0 is the left and upper edge).
-        points, seen: where the points are later, and which of them count: seen in the picture and then.
+        points, seen: x and y in pixels (0 is the left and upper edge), and where they count; the first frame is the
+            picture's own. A point that is first seen later is followed back by the motions of those before it.
+        disparity: of any scale and offset; makes the motions of things that are not flat exact, and outlines sharp.
     """
-    parts = [
-        _moved(picture, before, points[at : at + AT_ONCE], seen[at : at + AT_ONCE])
-        for at in range(0, len(points), AT_ONCE)
-    ]
+    frames = len(points)
+    if not bool(seen.any()):
+        return picture[:, None].expand(-1, frames, -1, -1)
+    points = torch.where(seen[..., None], points, torch.zeros(()).to(points)).float()
+    if disparity is not None:
+        top = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
+        disparity = disparity.float() / top  # the largest, but for few, is 1
+    before, known = points[0].clone(), seen[0].clone()
+    parts, borders = [], [0, *_borders(seen), frames]
+    last: _Sources | None = None
+    for start, stop in pairwise(borders):
+        if last is not None:
+            _follow_back(before, known, points, seen, start, last)
+        live = known & seen[start:stop].any(0)
+        group = _group(picture, before[live], points[start:stop, live], seen[start:stop, live], disparity, start)
+        for at in range(start, stop, AT_ONCE):
+            span = slice(at, min(at + AT_ONCE, stop))
+            depth = None if disparity is None else disparity[span]
+            last = _sources(group, points[span][:, live], seen[span][:, live], depth)
+            video = _sampled(picture.expand(len(last.places), -1, -1, -1), _grid(last.places, group.size), "bilinear")
+            parts.append(filled(video, last.visible[:, None].to(video), picture).transpose(0, 1))
     return torch.cat(parts, dim=1)
 
 
-def _moved(picture: Tensor, before: Tensor, points: Tensor, seen: Tensor) -> Float[Tensor, "3 f h w"]:
-    frames, (height, width) = len(points), picture.shape[1:]
-    if not before.shape[0]:
-        return picture[:, None].expand(-1, frames, -1, -1)
-    y, x = (torch.arange(side // CELL).to(points) * CELL + CELL / 2 for side in (height, width))
-    places = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)  # (places, 2)
-    there = torch.where(seen[..., None], points, torch.zeros(()).to(points))
-    distance = torch.cdist(places.expand(frames, -1, -1), there).masked_fill(~seen[:, None], torch.inf)
-    near, index = distance.topk(min(NEAREST, before.shape[0]), dim=-1, largest=False)  # (f, places, k)
-    weight = 1 / (near + SOFT).square()
-    weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-9)
-    back = before - there  # (f, n, 2): from where a point is now to where the picture has it
-    moves = torch.stack([(back[..., axis].gather(1, index.flatten(1)).unflatten(1, index.shape[1:]) * weight).sum(-1)
-                         for axis in (0, 1)], dim=1)  # fmt: skip
-    moves = moves.unflatten(-1, (len(y), len(x)))
-    moves = functional.interpolate(moves, size=(height, width), mode="bilinear", align_corners=False)  # (f, 2, h, w)
-    rows, columns = torch.arange(height).to(points) + 0.5, torch.arange(width).to(points) + 0.5
-    at_x = (columns + moves[:, 0]) / width * 2 - 1
-    at_y = (rows[:, None] + moves[:, 1]) / height * 2 - 1
-    sources = picture.expand(frames, -1, -1, -1)
-    moved = functional.grid_sample(
-        sources, torch.stack([at_x, at_y], dim=-1), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return moved.transpose(0, 1)
+def _borders(seen: Bool[Tensor, "f n"]) -> list[int]:
+    """Frames at which new points begin, more of them than are left of those before."""
+    first = torch.where(seen.any(0), seen.byte().argmax(0), len(seen))
+    borders: list[int] = []
+    for frame, count in enumerate(torch.bincount(first, minlength=len(seen) + 1).tolist()[: len(seen)]):
+        left = int((seen[frame] & (first < frame)).sum())
+        if frame and count >= max(motion.LEAST, left):
+            borders.append(frame)
+    return borders
+
+
+def _follow_back(before: Tensor, known: Tensor, points: Tensor, seen: Tensor, start: int, last: _Sources) -> None:
+    """Where new points were in the picture, by what is known of the frame before; those that were not stay unknown."""
+    new = (~known & seen[start]).nonzero()[:, 0]
+    then = min(start + 1, len(points) - 1)
+    moves = torch.where(seen[then, new, None], points[then, new] - points[start, new], 0.0)
+    places = torch.where(seen[start - 1, new, None], points[start - 1, new], points[start, new] - moves)
+    height, width = last.visible.shape[1:]
+    x, y = (places[:, axis].long().clamp(0, side - 1) for axis, side in ((0, width), (1, height)))
+    found = last.visible[-1, y, x]
+    middle = torch.stack([x, y], dim=-1) + 0.5
+    before[new[found]] = (last.places[-1, y, x] + places - middle)[found]
+    known[new[found]] = True
+
+
+def _group(
+    picture: Tensor, before: Tensor, points: Tensor, seen: Tensor, disparity: Tensor | None, start: int
+) -> _Known:
+    height, width = picture.shape[1:]
+    now = here = depth = None
+    apart = torch.cdist(before, before).square()
+    if disparity is not None:
+        depth = disparity[0]
+        now = _at(disparity[start : start + len(points)], points)
+        here = _at(depth[None], before[None])[0]
+        apart = apart * motion.step(here[:, None], here)
+    goals, terms = _unit(before, height, width), motion.terms(_unit(points, height, width), now)
+    label = motion.groups(terms, goals, seen, apart, motion.TOLERANCE * 2 / width)
+    rest = int(label.max()) + 1 if len(label) else 0
+    label = torch.where(label < 0, rest, label)
+    shown = torch.ones_like(label, dtype=torch.bool)[None]
+    labels = _labels(before[None], shown, label, rest + 1, None if depth is None else depth[None], here, (height, width))
+    return _Known(picture, depth, before, here, label, rest, labels)
+
+
+def _sources(known: _Known, points: Tensor, seen: Tensor, depth: Tensor | None) -> _Sources:
+    frames, (height, width) = len(points), known.size
+    now = None if depth is None else _at(depth, points)
+    terms = motion.terms(_unit(points, height, width), now)
+    labels = _labels(points, seen, known.label, known.rest + 1, depth, now, known.size)
+    places = torch.full((frames, height, width, 2), -1.0).to(points)
+    was = torch.zeros(frames, height, width).to(points)  # disparity, as the motion has it
+    for number in range(known.rest + 1):
+        count = seen & (known.label == number)
+        enough = count.sum(1) >= (1 if number == known.rest else FEW)
+        frame, y, x = ((labels == number) & enough[:, None, None]).nonzero(as_tuple=True)
+        if not len(frame):
+            continue
+        pixels = torch.stack([x + 0.5, y + 0.5], dim=-1)
+        near = None if depth is None else depth[frame, y, x]
+        if number == known.rest:
+            places[frame, y, x] = _drifted(known.before, points, count, frame, pixels)
+            was[frame, y, x] = 0 if near is None else near
+            continue
+        found, form = _fitted(known, terms, count)
+        here = motion.terms(_unit(pixels, height, width), near)
+        moved, below = found.part(frame)(here)
+        places[frame, y, x] = _pixels(moved, height, width)
+        if form is not None:
+            was[frame, y, x] = (here * form[frame]).sum(-1) / below
+    inside = ((places > 0) & (places < places.new_tensor([width, height]))).all(-1)
+    grid = _grid(places, known.size)
+    if depth is None or known.depth is None:
+        there = _sampled(known.labels.float().expand(frames, 1, -1, -1), grid, "nearest")[:, 0]
+        return _Sources(places, inside & (there.round() == labels))
+    was = torch.where(depth <= SKY, 0.0, was)
+    there = _sampled(known.depth.expand(frames, 1, -1, -1), grid, "nearest")[:, 0]
+    return _Sources(places, inside & ((there - was).abs() <= HIDDEN * torch.maximum(there, was) + FLAT))
+
+
+def _fitted(known: _Known, scaled: Tensor, count: Tensor) -> tuple[motion.Motion, Float[Tensor, "f k"] | None]:
+    """A group's motion in each frame, and the linear form which over the denominator is a place's former disparity."""
+    height, width = known.size
+    member = count.any(0).nonzero()[:, 0]
+    scaled, weight = scaled[:, member], count[:, member].to(scaled)
+    goals = _unit(known.before[member], height, width).expand(len(scaled), -1, -1)
+    tolerance = 2 * motion.TOLERANCE * 2 / width
+    found = motion.robust(scaled, goals, weight, weight, (tolerance, tolerance))
+    if known.disparity is None:
+        return found, None
+    rows = scaled * weight[..., None]
+    ridge = 1e-4 * (1 + weight.sum(1))[:, None, None] * torch.eye(scaled.shape[-1]).to(scaled)
+    right = rows.transpose(1, 2) @ (known.disparity[member] * found(scaled)[1])[..., None]
+    return found, torch.linalg.solve(rows.transpose(1, 2) @ scaled + ridge, right)[..., 0]
+
+
+def _drifted(
+    before: Tensor, points: Tensor, count: Tensor, frame: Tensor, places: Float[Tensor, "m 2"]
+) -> Float[Tensor, "m 2"]:
+    """Where places were that follow single points: by the mean of the nearest ones' moves."""
+    distance = torch.cdist(places[:, None], points[frame])[:, 0].masked_fill(~count[frame], torch.inf)
+    near, index = distance.topk(min(4, points.shape[1]), dim=-1, largest=False)
+    weight = 1 / (near + 0.5).square()
+    back = before[index] - points[frame[:, None], index]
+    return places + (weight[..., None] * back).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-9)
+
+
+def _labels(
+    points: Float[Tensor, "f n 2"],
+    seen: Bool[Tensor, "f n"],
+    label: Int[Tensor, " n"],
+    count: int,
+    depth: Float[Tensor, "f h w"] | None,
+    disparity: Tensor | None,
+    size: tuple[int, int],
+) -> Int[Tensor, "f h w"]:
+    """The motion that each pixel follows: points vote, the nearer in the picture and in depth the more."""
+    frames, (height, width) = len(points), size
+    here = torch.where(seen[..., None], points, torch.full((), -1e4).to(points))
+    rows, columns = -(-height // CELL), -(-width // CELL)
+    cells = _middles(rows, columns, CELL, points)
+    index = torch.cdist(cells.expand(frames, -1, -1), here).topk(min(NEAREST, points.shape[1]), largest=False).indices
+    side = CELL // COARSE
+    places = _middles(height // COARSE, width // COARSE, COARSE, points).unflatten(0, (height // COARSE, -1))
+
+    def spread(values: Float[Tensor, "f n"] | Int[Tensor, "f n"]) -> Tensor:
+        picked = values.gather(1, index.flatten(1)).reshape(frames, rows, columns, -1)
+        wide = picked.repeat_interleave(side, 1).repeat_interleave(side, 2)
+        return wide[:, : height // COARSE, : width // COARSE]
+
+    far = (spread(here[..., 0]) - places[..., :1]).square() + (spread(here[..., 1]) - places[..., 1:]).square() + 1
+    if depth is not None and disparity is not None:
+        middle = COARSE // 2
+        one = depth[:, middle::COARSE, middle::COARSE][:, : height // COARSE, : width // COARSE, None]
+        far = far * motion.step(one, spread(disparity.expand(frames, -1))).square()
+    votes = torch.zeros(*far.shape[:3], count).to(far)
+    votes.scatter_add_(-1, spread(label.expand(frames, -1)), far.square().reciprocal())
+    chosen = votes.argmax(-1).repeat_interleave(COARSE, 1).repeat_interleave(COARSE, 2)
+    return functional.pad(chosen[None].float(), (0, width - chosen.shape[2], 0, height - chosen.shape[1]), "replicate")[
+        0
+    ].long()
+
+
+def filled(
+    video: Float[Tensor, "f 3 h w"], visible: Float[Tensor, "f 1 h w"], picture: Float[Tensor, "3 h w"]
+) -> Float[Tensor, "f 3 h w"]:
+    """What is not visible, smoothly from what is (pull, push); where nothing near is, from the picture's own blur."""
+    levels, now = [], torch.cat([video * visible, visible], dim=1)
+    while min(now.shape[2:]) > 2:
+        levels.append(now)
+        now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
+        weight = now[:, 3:]
+        now = torch.where(weight > 0, now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-6), now)
+    blurred = functional.adaptive_avg_pool2d(picture[None], now.shape[2:])
+    shown = torch.where(now[:, 3:] > 1e-5, now[:, :3] / now[:, 3:].clamp(min=1e-6), blurred)
+    for level in reversed(levels):
+        wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)
+        shown = level[:, :3] + (1 - level[:, 3:]) * wide
+    return shown
+
+
+def _middles(rows: int, columns: int, step: int, like: Tensor) -> Float[Tensor, "n 2"]:
+    y, x = ((torch.arange(n).to(like) + 0.5) * step for n in (rows, columns))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+
+
+def _unit(places: Float[Tensor, "*n 2"], height: int, width: int) -> Float[Tensor, "*n 2"]:
+    """From pixels to the half width, from the middle."""
+    return (places - places.new_tensor([width / 2, height / 2])) * (2 / width)
+
+
+def _pixels(places: Float[Tensor, "*n 2"], height: int, width: int) -> Float[Tensor, "*n 2"]:
+    return places * (width / 2) + places.new_tensor([width / 2, height / 2])
+
+
+def _at(maps: Float[Tensor, "f h w"], points: Float[Tensor, "f n 2"]) -> Float[Tensor, "f n"]:
+    """Values at points."""
+    grid = _grid(points, (maps.shape[1], maps.shape[2]))
+    return _sampled(maps[:, None].float(), grid[:, None], "nearest")[:, 0, 0]
+
+
+def _grid(places: Float[Tensor, "*n 2"], size: tuple[int, int]) -> Float[Tensor, "*n 2"]:
+    """From pixels to what `grid_sample` takes."""
+    return places / places.new_tensor([size[1], size[0]]) * 2 - 1
+
+
+def _sampled(maps: Float[Tensor, "f c h w"], grid: Float[Tensor, "f y x 2"], mode: str) -> Float[Tensor, "f c y x"]:
+    return functional.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=False)

@@ -28,6 +28,14 @@ GROUP = 5  # latent frames encoded at once: more spill the cache of a CPU
 
 
 @dataclass(frozen=True)
+class Worn:
+    """What a model that made the frames before a latent frame itself would be given there."""
+
+    history: Float[Tensor, "c k h w"]  # the first latent frame and the last ones
+    carried: Float[Tensor, "c _ h w"]  # its last picture, moved along the tracks with the help of depth
+
+
+@dataclass(frozen=True)
 class ClipLatents:
     """One clip: l latent frames of every stream, in half precision."""
 
@@ -35,9 +43,15 @@ class ClipLatents:
     stills: Float[Tensor, "c s h w"]  # the pictures at STILLS, each encoded alone
     beats: Float[Tensor, "l 4"]  # one value per video frame; the first latent frame repeats its only one
     captions: tuple[tuple[int, str], ...]  # (first video frame, words)
-    carried: dict[int, Float[Tensor, "c _ h w"]] = field(
+    carried: dict[tuple[int, bool], Float[Tensor, "c _ h w"]] = field(
         default_factory=dict
-    )  # see `carried_from`, by its latent frame
+    )  # see `carried_from`, by its latent frame and whether depth helped
+
+    worn: dict[int, Worn] = field(default_factory=dict)  # by its latent frame
+
+    def moved(self, at: int, deep: bool) -> Float[Tensor, "c _ h w"] | None:
+        """What is carried from a latent frame on; by the tracks alone if that with the help of depth is not there."""
+        return self.carried.get((at, deep), self.carried.get((at, False)))
 
     def caption(self, latent: int) -> str:
         """Words in force at the last video frame of a latent frame."""
@@ -52,33 +66,46 @@ def encode(clip: clips.Clip, autoencoder: Autoencoder, *, device: torch.device |
     whole = pictures(clip, "picture")
     stills = torch.stack([whole[:, 4 * at : 4 * at + 1] for at in STILLS if at < total])  # (s, 3, 1, h, w)
     alone, _ = autoencoder.encode(stills.to(device=device, dtype=_dtype(autoencoder)))
-    moved = {at: carried_from(clip, at, autoencoder, device) for at in begins(clip.number, total)}
+    moved = {key: carried_from(clip, *key, autoencoder, device) for key in begins(clip.number, total)}
     values = torch.cat([clip.beats[:1].expand(3), clip.beats]).unflatten(0, (total, 4))
     return ClipLatents(streams, alone[:, :, 0].transpose(0, 1).bfloat16().cpu(), values, clip.captions, moved)
 
 
-def begins(number: int, total: int) -> tuple[int, ...]:
-    """Latent frames of clip `number` at which a window may begin with a carried picture: the first, the sixth (20 more
-    fit behind it), and one further on.
+def begins(number: int, total: int) -> tuple[tuple[int, bool], ...]:
+    """Latent frames of clip `number` at which a window may begin with a carried picture, and whether depth helps to
+    move it, as it does for two in three: the first, and the sixth (20 more fit behind it) or one further on.
     """
     random = np.random.Generator(np.random.PCG64([number, 11]))
-    return tuple(at for at in (0, SECOND, int(random.integers(SECOND + 1, max(SECOND + 2, total - 8)))) if at < total)
+    later = SECOND if random.random() < 0.6 else int(random.integers(SECOND + 1, max(SECOND + 2, total - 8)))
+    return tuple((at, number % 3 != k) for k, at in enumerate((0, later)) if at < total)
 
 
 @torch.no_grad()
 def carried_from(
-    clip: clips.Clip, at: int, autoencoder: Autoencoder, device: torch.device | str = "cpu"
+    clip: clips.Clip, at: int, deep: bool, autoencoder: Autoencoder, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "c l h w"]:
     """Latent frames from `at` on of the last picture before it (of the first itself, if `at` is 0), moved along the
-    tracks (`controls.carried.carry`).
+    tracks, and with the help of depth if `deep` (`controls.carried.carry`).
     """
     known = 4 * max(0, at - 1)
-    seen = clip.visible[known:] & clip.visible[known]
-    live = seen.any(0) & clip.visible[known]
     picture = pictures(clip.part(slice(known, known + 1)), "picture")[:, 0]
-    points = clip.points[known:, live, :2].float()
-    moved = carry(picture, points[0], points, seen[:, live])
-    return _encode(moved, autoencoder, device)[:, int(at > 0) :]
+    return moved_latents(picture, clip, known, autoencoder, device, deep=deep)[:, int(at > 0) :]
+
+
+@torch.no_grad()
+def moved_latents(
+    picture: Float[Tensor, "3 h w"],
+    clip: clips.Clip,
+    known: int,
+    autoencoder: Autoencoder,
+    device: torch.device | str = "cpu",
+    *,
+    deep: bool = True,
+) -> Float[Tensor, "c l height width"]:
+    """A picture of video frame `known`, moved along the tracks to the end of the clip."""
+    disparity = clip.disparity[known:] if deep else None
+    moved = carry(picture, clip.points[known:, :, :2].float(), clip.visible[known:], disparity)
+    return _encode(moved, autoencoder, device)
 
 
 def _encode(video: Tensor, autoencoder: Autoencoder, device: torch.device | str) -> Tensor:
@@ -100,7 +127,9 @@ def save(file: Path, latents: ClipLatents) -> None:
     """Writes latents by rename."""
     file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"streams.{k}": v.contiguous() for k, v in latents.streams.items()}
-    tensors |= {f"carried.{at}": v.contiguous() for at, v in latents.carried.items()}
+    tensors |= {f"carried.{at}.{int(deep)}": v.contiguous() for (at, deep), v in latents.carried.items()}
+    for at, worn in latents.worn.items():
+        tensors |= {f"worn.{at}.{k}": getattr(worn, k).contiguous() for k in ("history", "carried")}
     tensors |= {"stills": latents.stills.contiguous(), "beats": latents.beats.contiguous()}
     draft = file.with_suffix(".part")
     save_file(tensors, draft, metadata={"captions": json.dumps(latents.captions)})
@@ -112,8 +141,17 @@ def load(file: Path) -> ClipLatents:
     with safe_open(file, "pt") as opened:
         captions = tuple((int(at), words) for at, words in json.loads(opened.metadata()["captions"]))
         streams = {k: opened.get_tensor(f"streams.{k}") for k in STREAMS}
-        moved = {int(k.split(".")[1]): opened.get_tensor(k) for k in opened.keys() if k.startswith("carried.")}  # noqa: SIM118
-        return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions, moved)
+        names = [name.split(".") for name in opened.keys()]  # noqa: SIM118
+        moved = {
+            (int(rest[0]), rest[1] == "1"): opened.get_tensor(".".join(("carried", *rest)))
+            for kind, *rest in names
+            if kind == "carried"
+        }
+        worn = {
+            int(at): Worn(opened.get_tensor(f"worn.{at}.history"), opened.get_tensor(f"worn.{at}.carried"))
+            for at in {rest[0] for kind, *rest in names if kind == "worn"}
+        }
+        return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions, moved, worn)
 
 
 def fill(

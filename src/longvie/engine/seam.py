@@ -302,7 +302,9 @@ class LatentSeam(_Seam):
     def _carried(
         self, script: Script, span: Span, state: ClipState
     ) -> tuple[Float[Tensor, "1 c l h w"], Bool[Tensor, "1 l"]] | tuple[None, None]:
-        """Latents of the last known picture moved along the first tracks that are on, and where they are on."""
+        """Latents of the last known picture moved along the first tracks that are on, with the help of a depth that is
+        on all the time; and where they are on.
+        """
         picture = script.picture if span.lone else state.tail
         paths = [(d, on) for d, on in self.on(script, span) if d.signal.report.content == "points"]
         if picture is None or not paths:
@@ -313,8 +315,7 @@ class LatentSeam(_Seam):
             return None, None
         points = direction.signal.read(known, last)
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
-        live = seen[0]
-        video = carry(picture[:, 0].float(), places[0, live], places[:, live], seen[:, live])
+        video = carry(picture[:, 0].float(), places, seen, self._disparity(script, span, known, last))
         if last < span.stop:
             video = torch.cat((video, video[:, -1:].expand(-1, span.stop - last, -1, -1)), dim=1)
         found, stream = [], Carried()
@@ -322,6 +323,16 @@ class LatentSeam(_Seam):
             latents, stream = encode_span(pictures, self.encode, stream, stride=self.strides.time)
             found += [] if latents is None else [latents]
         return torch.cat(found, dim=2)[:, :, int(not span.lone) :], strength > 0
+
+    def _disparity(self, script: Script, span: Span, known: int, last: int) -> Float[Tensor, "f h w"] | None:
+        """From the last known picture on, of the first depth that is on in the whole span and long enough."""
+        for direction, strength in self.on(script, span):
+            if direction.control.name != "depth" or not bool(strength.all()) or direction.signal.frames < last:
+                continue
+            read = direction.signal.read(known, last)
+            values = torch.from_numpy(read).float()
+            return values if read.ndim == 3 else 1 - values.mean(-1) / 255  # drawn: near is dark
+        return None
 
     def _encoded(
         self, direction: Direction, span: Span, state: ClipState

@@ -15,6 +15,8 @@ from longvie.controls.control import DENSE_KINDS
 from longvie.data.latents import STILLS, ClipLatents
 from longvie.models.control_branch import ControlInput
 
+DEPTH = DENSE_KINDS.index("depth")
+
 
 @dataclass(frozen=True)
 class Drops:
@@ -29,6 +31,9 @@ class Drops:
     keyframe: float = 0.15  # share that gets one
     second_dense: float = 0.15  # share of batches that get a second dense control
     partial: float = 0.12  # share of controls that are on for a part of the window only
+
+
+ALL = Drops(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # everything there is, and nothing rare
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def places(clips: list[ClipLatents], random: np.random.Generator, *, length: int
     found = []
     for clip in clips:
         fitting = range(1 + (recent or 0), clip.beats.shape[0] - length + 1)
-        known = [at for at in clip.carried if at in fitting]
+        known = sorted({at for at in (*clip.worn, *(at for at, _ in clip.carried)) if at in fitting})
         found.append(0 if recent is None else int(random.choice(known)) if known else int(random.choice(fitting)))
     return found
 
@@ -102,6 +107,7 @@ def draw(
     length: int,
     recent: int | None,
     drops: Drops = Drops(),
+    wears: float = 0.0,
 ) -> Window:
     """One window out of each clip.
 
@@ -109,7 +115,9 @@ def draw(
         begins: first latent frame of each window, from `places`.
         length: latent frames to be predicted.
         recent: None is the beginning of a video; n comes after the first latent frame and the last n.
+        wears: how often a clip that knows what a model would be given at its begin is given that instead of the truth.
     """
+    worn = [c.worn.get(at) if random.random() < wears else None for c, at in zip(clips, begins, strict=True)]
     spans = [slice(at, at + length) for at in begins]
     clean = torch.stack([c.streams["picture"][:, s] for c, s in zip(clips, spans, strict=True)]).float()
     history = None
@@ -117,7 +125,9 @@ def draw(
         history = torch.stack(
             [
                 torch.cat([c.streams["picture"][:, :1], c.streams["picture"][:, at - recent : at]], dim=1)
-                for c, at in zip(clips, begins, strict=True)
+                if own is None
+                else torch.cat([own.history[:, :1], own.history[:, own.history.shape[1] - recent :]], dim=1)
+                for c, at, own in zip(clips, begins, worn, strict=True)
             ]
         ).float()
     condition = torch.stack(
@@ -130,15 +140,15 @@ def draw(
     tracks = torch.stack([c.streams["tracks"][:, s] for c, s in zip(clips, spans, strict=True)]).float()
     strength = _strength(len(clips), length, drops.tracks, both, random, drops)
     controls.append(ControlInput("sparse", plain(tracks), strength))
-    known = torch.tensor([at in c.carried for c, at in zip(clips, begins, strict=True)])
+    deep = torch.stack([(c.kind == DEPTH) & (c.strength > 0).all(1) for c in controls[:-1]]).any(0)
+    moved = [
+        c.moved(at, bool(d)) if own is None else own.carried if d else None
+        for c, at, d, own in zip(clips, begins, deep, worn, strict=True)
+    ]
+    known = torch.tensor([it is not None for it in moved])
     if recent is None:
         known &= condition[:, 0, 0, 0, 0] > 0  # a first picture that is not given cannot be moved
-    carried = torch.stack(
-        [
-            c.carried[at][:, :length].float() if at in c.carried else torch.zeros_like(clean[0])
-            for c, at in zip(clips, begins, strict=True)
-        ]
-    )
+    carried = torch.stack([torch.zeros_like(clean[0]) if it is None else it[:, :length].float() for it in moved])
     heard = torch.from_numpy(random.random(len(clips)) >= drops.beats)[:, None, None]
     beats = torch.stack([c.beats[s] for c, s in zip(clips, spans, strict=True)]) * heard
     words = tuple(

@@ -2,9 +2,11 @@
 
     clips ──────── rendered from their numbers, any number of processes
     autoencoder ── clips → `autoencoder/`, from here on frozen
+    decoder ────── clips, autoencoder → `decoder/`, the same with a better decoder; at any time before `pack`
     latents ────── clips, autoencoder → every stream encoded once
     base ───────── latents → `base/` transformer and words
-    history ────── base → `history/` transformer and words
+    worn ───────── clips, latents, base → what base is given in its own later clips
+    history ────── base, worn → `history/` transformer and words
     pack ───────── everything → `world/`, a model folder with its card
 
 A recipe is minutes of the wall clock, so that it fits any machine; the device changes the batch, nothing else.
@@ -30,16 +32,18 @@ from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.training.checkpoint import CHECKPOINT
 from longvie.training.stages import base
-from longvie.training.stages.autoencoder import AutoencoderStage, start
+from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, grown, start
 from longvie.training.stages.base import SHIFT, BaseStage
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Trainer
+from longvie.training.worn import continued
 
-STAGES = ("clips", "autoencoder", "latents", "base", "history", "pack")
+STAGES = ("clips", "autoencoder", "decoder", "latents", "base", "worn", "history", "pack")
 HELD_OUT = 8  # test clips for the sheets; never trained on
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
 
 Report = Callable[[str], None]
+Four = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,9 @@ class Plan:
     """What to make, and how long to take. The defaults are those of two laptop cores; `gpu` those of one large GPU."""
 
     clips: int = 900
-    minutes: tuple[float, float, float] = (110.0, 65.0, 10.0)  # autoencoder, base, history
-    rates: tuple[float, float, float] = (2e-3, 1.2e-3, 3e-4)  # AdamW's
-    matrices: tuple[float, float, float] = (0.0, 4e-3, 1e-3)  # Muon's rates
+    minutes: Four = (110.0, 50.0, 115.0, 20.0)  # autoencoder, decoder, base, history
+    rates: Four = (2e-3, 1e-3, 1.2e-3, 3e-4)  # AdamW's
+    matrices: Four = (0.0, 0.0, 4e-3, 1e-3)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -89,7 +93,7 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(5.0, 12.0, 4.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 11.0, 3.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -129,6 +133,14 @@ def _autoencoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
     _trainer(stage, plan, 0, folder / "autoencoder", device).run(report)
 
 
+def _decoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed)
+    model = grown(_autoencoder_of(folder / "autoencoder"))
+    nn.Module.to(model, device)
+    stage = DecoderStage(model, Store.open(folder / "clips"), scale=plan.scale)
+    _trainer(stage, plan, 1, folder / "decoder", device).run(report)
+
+
 def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
     model = frozen(folder)
     nn.Module.to(model, device)
@@ -143,15 +155,19 @@ def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
 
 
 def frozen(folder: Path) -> TinyAutoencoder:
-    """The autoencoder of a training folder.
+    """The autoencoder of a training folder, with its better decoder if there is one by now.
 
     Raises:
         InputError: it has not been trained yet.
     """
-    where = folder / "autoencoder" / "autoencoder"
-    if not where.exists():
+    grown = folder / "decoder"
+    return _autoencoder_of(grown if (grown / "autoencoder").exists() else folder / "autoencoder")
+
+
+def _autoencoder_of(folder: Path) -> TinyAutoencoder:
+    if not (folder / "autoencoder").exists():
         raise InputError("there is no autoencoder yet; run the stage 'autoencoder' first")
-    return TinyAutoencoder.from_pretrained(where)
+    return TinyAutoencoder.from_pretrained(folder / "autoencoder")
 
 
 def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
@@ -162,14 +178,26 @@ def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
     transformer = plan.sizes.transformer(words.width)
     base.start(transformer)
     stage = BaseStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
-    _trainer(stage, plan, 1, folder / "base", device).run(report)
+    _trainer(stage, plan, 2, folder / "base", device).run(report)
+
+
+def _worn(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    transformer, words = _trained(folder / "base")
+    held_out = latents.Pool.open(folder / "held_out" / "latents")
+    stage = BaseStage(transformer, words, frozen(folder), held_out, held_out).to(device)
+    for number in range(plan.clips):
+        source, known, target = (clips.path(folder / room, number) for room in ("clips", "latents", "worn"))
+        if source.exists() and known.exists() and not target.exists():
+            latents.save(target, continued(stage, clips.load(source), latents.load(known), seed=plan.seed))
+            if number % 20 == 19:
+                report(f"worn: {number + 1} of {plan.clips}")
 
 
 def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 1)
     transformer, words = _trained(folder / "base")
-    stage = HistoryStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
-    _trainer(stage, plan, 2, folder / "history", device).run(report)
+    stage = HistoryStage(transformer, words, frozen(folder), *_pools(folder, "worn"), scale=plan.scale).to(device)
+    _trainer(stage, plan, 3, folder / "history", device).run(report)
 
 
 def _trained(folder: Path) -> tuple[VideoTransformer, WordEncoder]:
@@ -178,8 +206,8 @@ def _trained(folder: Path) -> tuple[VideoTransformer, WordEncoder]:
     return VideoTransformer.from_pretrained(folder / "transformer"), WordEncoder.load(folder / "words")
 
 
-def _pools(folder: Path) -> tuple[latents.Pool, latents.Pool]:
-    return latents.Pool.open(folder / "latents"), latents.Pool.open(folder / "held_out" / "latents")
+def _pools(folder: Path, name: str = "latents") -> tuple[latents.Pool, latents.Pool]:
+    return latents.Pool.open(folder / name), latents.Pool.open(folder / "held_out" / "latents")
 
 
 def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder: Path, device: str) -> Trainer:
@@ -190,7 +218,7 @@ def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder
         seed=plan.seed,
         steps=plan.steps,
     )
-    if index == 2:
+    if index == 3:
         recipe = replace(recipe, warmup=50, hold=0.1)
     return Trainer(stage, recipe, folder, cpu=device == "cpu")
 
@@ -220,8 +248,10 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
 _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "clips": _clips,
     "autoencoder": _autoencoder,
+    "decoder": _decoder,
     "latents": _latents,
     "base": _base,
+    "worn": _worn,
     "history": _history,
     "pack": _pack,
 }

@@ -1,12 +1,14 @@
-"""Stage `autoencoder`: the small streaming autoencoder from nothing, on every kind of picture that it will meet.
+"""Stages `autoencoder` and `decoder`: the small streaming autoencoder from nothing, on every kind of picture.
 
-Starts from random weights, trains encoder and decoder together, measures the mean and deviation of its latents at the
-end and writes them into its config. After this stage the encoder and those numbers never change again: every later
-weight lives in this latent space.
+The first starts from random weights, trains encoder and decoder together, measures the mean and deviation of its
+latents at the end and writes them into its config. After it the encoder and those numbers never change again: every
+later weight lives in this latent space. The second gives the decoder more blocks and trains it alone; it may run
+beside the transformer's stages, as no latent changes.
 """
 
+from itertools import groupby
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ SIDE = 64  # pixels of a square crop
 CODE = 2.0  # of the thumbnail in the latents at the start
 NOISE = 0.05  # on latents, so that the decoder forgives the transformer
 STRUCTURE = 0.2  # weight of 1 - SSIM
+BLOCKS = (2, 2, 2)  # of the grown decoder
+DECODED = {"picture": 0.88, "depth": 0.03, "sketch": 0.03, "segmentation": 0.03, "tracks": 0.03}  # controls: seldom
 
 
 @torch.no_grad()
@@ -97,6 +101,7 @@ class AutoencoderStage(Stage):
     """
 
     name: ClassVar[str] = "autoencoder"
+    shares: ClassVar[dict[str, float]] = SHARES
 
     def __init__(self, model: TinyAutoencoder, store: Store, *, scale: int = 1) -> None:
         """`scale` multiplies the batch: 1 on a laptop, 16 on a large GPU."""
@@ -127,7 +132,7 @@ class AutoencoderStage(Stage):
         """Square crops of random streams of random clips, in [-1, 1]; and which of them are pictures."""
         made, kinds = [], []
         for _ in range(samples):
-            stream = str(random.choice(STREAMS, p=[SHARES[s] for s in STREAMS]))
+            stream = str(random.choice(STREAMS, p=[self.shares[s] for s in STREAMS]))
             clip = self.store.part(random, frames)
             whole = pictures(clip, stream)  # (3, f, h, w)
             side = min(SIDE, *whole.shape[2:])
@@ -163,6 +168,42 @@ class AutoencoderStage(Stage):
         values = torch.cat(found, dim=1)
         self.model.set_normalisation(values.mean(1).tolist(), values.std(1).tolist())
         self.model.save_pretrained(folder / "autoencoder")
+
+
+class DecoderStage(AutoencoderStage):
+    """The same, with the encoder and what was measured of its latents as they are."""
+
+    name: ClassVar[str] = "decoder"
+    shares: ClassVar[dict[str, float]] = DECODED
+
+    def __init__(self, model: TinyAutoencoder, store: Store, *, scale: int = 1) -> None:
+        super().__init__(model, store, scale=scale)
+        model.encoder.requires_grad_(False)
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Saves the model."""
+        self.model.save_pretrained(folder / "autoencoder")
+
+
+@torch.no_grad()
+def grown(model: TinyAutoencoder, blocks: tuple[int, ...] = BLOCKS) -> TinyAutoencoder:
+    """The same function with more memory blocks in the decoder: what is added changes nothing at first."""
+    larger = TinyAutoencoder.from_config({**model.config, "decoder_blocks": blocks})
+    larger.encoder.load_state_dict(model.encoder.state_dict())
+    for here, there in zip(_runs(model.decoder), _runs(larger.decoder), strict=True):
+        for source, target in zip(here, there, strict=False):
+            target.load_state_dict(source.state_dict())
+        for block in there[len(here) :]:
+            last = _plain(block.conv[-1])  # its output is added to a ReLU's, which one more ReLU leaves as it is
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(cast("Tensor", last.bias))
+    return larger
+
+
+def _runs(stack: nn.Module) -> list[list[Any]]:
+    """The layers of a stack: memory blocks, other layers, memory blocks, and so on."""
+    return [list(run) for _, run in groupby(stack.children(), key=lambda layer: isinstance(layer, MemoryBlock))]
 
 
 def _grey(video: Float[Tensor, "b 3 f h w"]) -> Float[Tensor, "n 1 h w"]:

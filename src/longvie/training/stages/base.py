@@ -19,7 +19,7 @@ from longvie.models.encoders import WordEncoder
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.training.trainer import Stage
-from longvie.training.windows import Drops, Window, draw, places, tokens
+from longvie.training.windows import ALL, Window, draw, places, tokens
 
 SHIFT = 3.0  # of the sampler's noise levels
 LEVELS = (
@@ -138,10 +138,9 @@ class BaseStage(Stage):
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
         """Squared error on held-out clips from pure noise in one step, in all channels and as the loss weighs them."""
-        never = Drops(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         random = np.random.Generator(np.random.PCG64(5))
         clips = self.held_out.items[:8]
-        window = draw(clips, [0] * len(clips), random, length=9, recent=None, drops=never).to(self.device)
+        window = draw(clips, [0] * len(clips), random, length=9, recent=None, drops=ALL).to(self.device)
         error = (self.sample(window, steps=1) - window.clean).square()
         return {"held_out": float((self.importance * error).mean()), "held_out_error": float(error.mean())}
 
@@ -164,9 +163,8 @@ class BaseStage(Stage):
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
         """Held-out clips, three rows each: truth, depth, made with all controls; then made without controls."""
         random = np.random.Generator(np.random.PCG64(5))
-        never = Drops(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         clips = self.held_out.items[:4]
-        window = draw(clips, [0] * len(clips), random, length=21, recent=None, drops=never).to(self.device)
+        window = draw(clips, [0] * len(clips), random, length=21, recent=None, drops=ALL).to(self.device)
         made = self.sample(window)
         bare = self.sample(Window(window.clean, window.condition, None, (), window.beats, window.words))
         depth = torch.stack([c.streams["depth"][:, :21] for c in clips]).float().to(self.device)

@@ -2,11 +2,11 @@
 
 Starts from the averaged weights of `base` and trains all of them further. What is clean in training is not clean in a
 long video: pictures have been through the autoencoder, colours have drifted, and the last frames are the model's own.
-So what the model is given is damaged here on the fly, by the same models that will damage it later, while what it
-must make of it stays the truth:
+So what the model is given is damaged here, by the same models that will damage it later, while what it must make of it
+stays the truth:
 
-- history: the model's own prediction of those frames in one or two steps, noise, round trips through the
-  autoencoder, colour drift;
+- history and the picture that tracks move: those of the model's own clips (`training.worn`, made before this stage),
+  or noise, round trips through the autoencoder, colour drift on the history;
 - first picture: round trips, or noised and sampled again; then the loss ties the first latent frame's low
   frequencies to the damaged picture and its details to the truth;
 - controls: fusion of scales and blur (data level), embedded patches scaled (feature level).
@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvie.data.latents import ClipLatents
 from longvie.engine import flow
 from longvie.models.control_branch import ControlInput
 from longvie.training import degradation
@@ -31,7 +30,7 @@ from longvie.training.windows import Window, draw, places
 
 AFTER = 0.75  # share of batches with history
 CLIPS = 0.6  # share of batches with whole clips
-DAMAGE = {"own": 0.55, "noise": 0.2, "trips": 0.05, "clean": 0.2}  # of the history, by batch
+DAMAGE = {"own": 0.6, "noise": 0.15, "trips": 0.05, "clean": 0.2}  # of the history, by batch
 NOISE = 0.25  # highest level of noise on history
 TRAVELLERS = 2  # samples of a batch that go through the autoencoder: a trip costs as much as a training step
 OURS = DegradationConfig(control=0.05, feature=0.05, picture=0.10, history=1.0, drift=0.10, history_drift=0.15)
@@ -49,12 +48,14 @@ class HistoryStage(BaseStage):
             length = min(length, 20)
         clips = [self.pool.draw(random) for _ in range(samples * self.scale)]
         begins = places(clips, random, length=length, recent=recent)
-        window = draw(clips, begins, random, length=length, recent=recent).to(self.device)
+        kind = str(random.choice(list(DAMAGE), p=list(DAMAGE.values())))
+        wears = float(kind == "own")
+        window = draw(clips, begins, random, length=length, recent=recent, wears=wears).to(self.device)
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         window = replace(window, controls=tuple(self._worn(c, generator) for c in window.controls))
         if recent is None:
             return self._worn_picture(window, generator)
-        return self._worn_history(window, clips, begins, recent, random, generator)
+        return self._worn_history(window, kind, generator)
 
     def loss(self, window: Window, made: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, dict[str, float]]:
         if window.worn is None:
@@ -74,28 +75,15 @@ class HistoryStage(BaseStage):
     # damage
 
     @torch.no_grad()
-    def _worn_history(
-        self,
-        window: Window,
-        clips: list[ClipLatents],
-        begins: list[int],
-        recent: int,
-        random: np.random.Generator,
-        generator: torch.Generator,
-    ) -> Window:
-        kind = str(random.choice(list(DAMAGE), p=list(DAMAGE.values())))
+    def _worn_history(self, window: Window, kind: str, generator: torch.Generator) -> Window:
         history = window.history
-        if history is None or kind == "clean":
+        if history is None or kind in ("own", "clean"):
             return window
         if kind == "noise":
             levels = NOISE * torch.rand(history.shape[0], 1, 1, 1, 1, generator=generator).to(history)
             return replace(window, history=history + levels * torch.randn_like(history))
-        if kind == "trips":
-            worn = self._trips(history[:TRAVELLERS], generator, OURS.history_tint, OURS.history_drift)
-            return replace(window, history=torch.cat([worn, history[TRAVELLERS:]]))
-        before = draw(clips, [at - recent for at in begins], random, length=recent, recent=0).to(self.device)
-        own = self.sample(before, steps=int(random.integers(1, 3)), seed=int(random.integers(2**31)))
-        return replace(window, history=torch.cat([history[:, :, :1], own.to(history)], dim=2))
+        worn = self._trips(history[:TRAVELLERS], generator, OURS.history_tint, OURS.history_drift)
+        return replace(window, history=torch.cat([worn, history[TRAVELLERS:]]))
 
     @torch.no_grad()
     def _worn_picture(self, window: Window, generator: torch.Generator) -> Window:
