@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from longvie.data import clips
-from longvie.data.render import FIRST, GROUND, SKY, Rendered, flow, render, track
+from longvie.data.render import FIRST, GROUND, SKY, Rendered, flow, origins, render, track
 from longvie.data.world import COLOURS, Event, Scene, held_out, scene
 
 SIZE = (48, 88)
@@ -74,6 +74,22 @@ def test_hidden_points_have_something_before_them_and_visible_ones_have_not(seed
     assert ((depth[moment, row, column] / far)[seen] - 1).abs().median() < 0.005
     assert ((depth[moment, row, column] / far)[seen] > 0.95).float().mean() > 0.97
     assert ((nearest[moment, row, column] / far)[~seen] < 1.001).all()
+
+
+def test_origins_bring_back_the_first_frame_and_fit_tracks() -> None:
+    """A tracked point's pixel comes from where the point was; nothing moved in the first frame itself."""
+    world, size = scene(5, "test"), (48, 88)
+    places, visible = origins(world, range(0, 9, 4), size=size)
+    y, x = torch.meshgrid(torch.arange(48) + 0.5, torch.arange(88) + 0.5, indexing="ij")
+    assert torch.allclose(places[0], torch.stack([x, y], dim=-1), atol=0.01)
+    assert visible[0].float().mean() > 0.98
+    points = track(world, range(9), size=size)
+    checked = 0
+    for here, there, seen in zip(points.points[8], points.points[0], points.visible[8], strict=True):
+        column, row = int(here[0]), int(here[1])
+        if seen and visible[2, row, column]:
+            checked += int((places[2, row, column] - there[:2]).abs().max() < 1.5)
+    assert checked > 0.9 * int(points.visible[8].sum()) > 50
 
 
 @pytest.mark.parametrize("seed", SEEDS)

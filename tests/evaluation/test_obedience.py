@@ -10,6 +10,7 @@ import torch
 
 from longvie.api import LongVie
 from longvie.data import world
+from longvie.data.export import Export, export
 from longvie.errors import InputError
 from longvie.evaluation import obedience
 from longvie.evaluation.obedience import (
@@ -110,6 +111,7 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     monkeypatch.setattr(obedience, "truth_of", lambda number: truth(seed=number))
     monkeypatch.setattr(obedience, "export", lambda _asked, folder: folder.mkdir())
     monkeypatch.setattr(obedience, "returned", lambda _autoencoder, video: video.flip(1))
+    monkeypatch.setattr(obedience, "told", lambda _folder, first: first[:, None])
 
     def made_from(_model: object, _folder: Path, controls: tuple[str, ...], prompt: str, seed: int) -> torch.Tensor:
         asked.append((controls, seed))
@@ -120,12 +122,23 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     model = LongVie.from_pretrained("tiny")
     rows = list(measure(model, 2, given={"depth": ("depth",), "nothing": ()}, seed=5))
     assert [(number, name) for number, name, _ in rows] == [
-        (n, name) for n in (4, 9) for name in ("frozen", "autoencoder", "depth", "nothing")
+        (n, name) for n in (4, 9) for name in ("frozen", "moved exactly", "autoencoder", "moved", "depth", "nothing")
     ]
     assert asked == [(("depth",), 5), ((), 5)] * 2
     scores = {(number, name): score.ssim for number, name, score in rows}
     assert scores[4, "depth"] == pytest.approx(1.0)
     assert scores[4, "nothing"] < 0.5 and scores[9, "depth"] < 0.5
+
+
+def test_what_can_be_known_is_nearer_to_the_truth_than_what_is_told_and_that_than_nothing(tmp_path: Path) -> None:
+    """Test scene 47: the camera moves on past things, and most of the first picture stays in view."""
+    clip = obedience.truth_of(47)[:, :33]
+    export(Export(47, 33), tmp_path)
+    still, told, known = (
+        float(Score.of(video, clip).ssim)
+        for video in (clip[:, :1].expand_as(clip), obedience.told(tmp_path, clip[:, 0]), obedience.known(47, clip))
+    )
+    assert still + 0.1 < told < known - 0.02
 
 
 def test_what_comes_back_from_the_autoencoder_is_its_own_reconstruction() -> None:

@@ -52,7 +52,7 @@ def controls(
     from longvie.evaluation import obedience
 
     known = LongVie.from_pretrained(model, device=device, threads=threads)
-    total, rows = scenes * (len(obedience.GIVEN) + 2), []
+    total, rows = scenes * (len(obedience.GIVEN) + 4), []
     with Meter("measuring") as meter:
         for row in obedience.measure(known, scenes, seed=seed):
             rows.append(row)

@@ -485,3 +485,29 @@ def flow(scene: Scene, frame: int, *, size: tuple[int, int] = (96, 176), fps: fl
     start = project(now, rearrange(eyes(now) + rays, "xyz g p -> g p xyz"), height, width)
     visible = in_view(then, where, seen, height, width) & ~far
     return (seen - start)[0, :, :2].reshape(height, width, 2), visible[0].reshape(height, width)
+
+
+def origins(
+    scene: Scene, frames: range, *, size: tuple[int, int] = (96, 176), fps: float = FPS
+) -> tuple[Float[Tensor, "f h w 2"], Bool[Tensor, "f h w"]]:
+    """Where what every pixel shows was in the first of `frames`, x and y in pixels; and whether it was seen there."""
+    height, width = size
+    state = stack([scene.state(np.array(frames, dtype=np.float64) / fps)])
+    first = state.rows(slice(0, 1))
+    start = cast(first, eyes(first), pixel_rays(first, height, width)).slot[0]
+    places, visible = [], []
+    for moment in range(len(frames)):
+        now = state.rows(slice(moment, moment + 1))
+        rays = pixel_rays(now, height, width)
+        hits = cast(now, eyes(now), rays)
+        far = hits.slot[0] == -2
+        where = carried(first, hits.local[:, 0].T, hits.slot[0])
+        where = torch.where(far[:, None], rearrange(eyes(first) + 1e4 * rays, "xyz g p -> g p xyz"), where)
+        seen = project(first, where, height, width)
+        x, y = seen[0, :, 0], seen[0, :, 1]
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (seen[0, :, 2] > NEAR)
+        there = start[y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()]
+        known = torch.where(far, inside & (there == -2), in_view(first, where, seen, height, width)[0])
+        places.append(seen[0, :, :2].reshape(height, width, 2))
+        visible.append(known.reshape(height, width))
+    return torch.stack(places), torch.stack(visible)

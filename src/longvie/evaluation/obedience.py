@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from longvie.api import LongVie
+from longvie.controls.carried import carry, filled
 from longvie.data.export import Export, export
-from longvie.data.render import render
+from longvie.data.render import origins, render
 from longvie.data.world import FPS, scene
 from longvie.errors import InputError
 from longvie.evaluation.fidelity import psnr, sharpness, ssim
@@ -71,6 +73,25 @@ def returned(autoencoder: Autoencoder, video: Float[Tensor, "3 f h w"]) -> Float
     return (autoencoder.decode(latents)[0][0].float().cpu() + 1) / 2
 
 
+def told(folder: Path, first: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 f h w"]:
+    """What depth and tracks make of the first picture without any network: it is moved (`controls.carried`)."""
+    tracks, depth = np.load(folder / FILES["tracks"]), np.load(folder / FILES["depth"])
+    points, seen = torch.from_numpy(tracks["points"][..., :2]), torch.from_numpy(tracks["visible"])
+    return carry(first, points, seen, torch.from_numpy(depth["disparity"]))
+
+
+def known(number: int, truth: Float[Tensor, "3 f h w"]) -> Float[Tensor, "3 f h w"]:
+    """What the first picture can tell of a clip at best: every pixel from where the world says that it was. What was
+    not seen there is filled in from around.
+    """
+    frames, height, width = truth.shape[1:]
+    places, visible = origins(scene(number, "test"), range(frames), size=(height, width))
+    grid = places / places.new_tensor([width, height]) * 2 - 1
+    sources = truth[:, 0].expand(len(grid), -1, -1, -1)
+    moved = functional.grid_sample(sources, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return filled(moved, visible[:, None].to(moved), truth[:, 0]).transpose(0, 1)
+
+
 def fingerprint(number: int) -> str:
     """SHA-256 of everything that makes a test scene."""
     return hashlib.sha256(json.dumps(asdict(scene(number, "test")), sort_keys=True).encode()).hexdigest()
@@ -107,16 +128,19 @@ def scenes(count: int) -> list[int]:
 def measure(
     model: LongVie, count: int = 20, *, given: Mapping[str, tuple[str, ...]] = GIVEN, seed: int = 0
 ) -> Iterator[tuple[int, str, Score]]:
-    """(scene, what was given, score) for each; the frozen first frame is given as "frozen", and the truth through the
-    model's autoencoder, which no clip can be expected to beat, as "autoencoder".
+    """(scene, what was given, score) for each, and four that need no transformer: the frozen first frame as "frozen",
+    that frame moved by depth and tracks as "moved", moved by the world's own knowledge as "moved exactly", and the
+    truth through the model's autoencoder, which no clip can be expected to beat, as "autoencoder".
     """
     for number in scenes(count):
         truth = truth_of(number)
         yield number, "frozen", frozen(truth)
+        yield number, "moved exactly", Score.of(known(number, truth), truth)
         yield number, "autoencoder", Score.of(returned(model.models.autoencoder, truth), truth)
         with tempfile.TemporaryDirectory() as room:
             folder = Path(room)
             export(Export(number, FRAMES), folder / "scene")
+            yield number, "moved", Score.of(told(folder / "scene", truth[:, 0]), truth)
             for name, controls in given.items():
                 made = made_from(model, folder / "scene", controls, scene(number, "test").caption(2.5), seed)
                 yield number, name, Score.of(made, truth)
