@@ -111,7 +111,7 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     monkeypatch.setattr(obedience, "truth_of", lambda number: truth(seed=number))
     monkeypatch.setattr(obedience, "export", lambda _asked, folder: folder.mkdir())
     monkeypatch.setattr(obedience, "returned", lambda _autoencoder, video: video.flip(1))
-    monkeypatch.setattr(obedience, "told", lambda _folder, first: first[:, None])
+    monkeypatch.setattr(obedience, "told", lambda _folder, first: first[:, None].expand(-1, 6, -1, -1))
 
     def made_from(_model: object, _folder: Path, controls: tuple[str, ...], prompt: str, seed: int) -> torch.Tensor:
         asked.append((controls, seed))
