@@ -433,3 +433,19 @@ def test_the_start_is_small_but_not_zero_at_the_head() -> None:
     out = model(**call())
     assert 0 < out.abs().mean() < 1
     assert isinstance(model.head.head, nn.Linear)
+
+
+def test_a_model_that_copies_puts_what_is_given_in_the_place_of_its_own_prediction_as_its_gate_says() -> None:
+    plain, copying = build(**SMALL), build(**SMALL, copies=True)
+    copying.load_state_dict(plain.state_dict(), strict=False)
+    given, own = call()["condition"][:, 4:], plain(**call())
+    gate = copying.head.copy
+    assert gate is not None
+    gate.weight.zero_()
+    for bias, wanted in ((-100.0, own), (100.0, given), (0.0, (own + given) / 2)):
+        gate.bias.fill_(bias)
+        same(copying(**call()), wanted)
+    gate.bias[:] = torch.where(torch.arange(64) % 16 == 3, 100.0, -100.0)  # channel fastest: one of sixteen is copied
+    one = copying(**call())
+    same(one[:, 3], given[:, 3])
+    same(one[:, :3], own[:, :3])

@@ -68,16 +68,21 @@ class PictureEmbedding(nn.Module):
 class Head(nn.Module):
     """Tokens to patches of the prediction, channel fastest."""
 
-    def __init__(self, width: int, out: int, eps: float) -> None:
+    def __init__(self, width: int, out: int, eps: float, *, copies: bool = False) -> None:
         super().__init__()
         self.eps = eps
         self.modulation = nn.Parameter(torch.randn(1, 2, width) / width**0.5)
         self.head = nn.Linear(width, out)
+        self.copy = nn.Linear(width, out) if copies else None
 
-    def forward(self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]) -> Float[Tensor, "b n out"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]
+    ) -> tuple[Float[Tensor, "b n out"], Float[Tensor, "b n out"] | None]:
+        """The prediction, and how much of what was given stands in its place, in [0, 1], if the model copies."""
         table = self.modulation[:, None].to(embedded.dtype) + embedded[:, :, None]
         shift, scale = table.unbind(2)  # each (b, g, d); the published head mixes up rows of a batch here
-        return self.head(modulate(x, shift, scale, self.eps))
+        x = modulate(x, shift, scale, self.eps)
+        return self.head(x), None if self.copy is None else self.copy(x).sigmoid()
 
 
 class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
@@ -94,6 +99,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         branch_positions: where branches see the clip in time: "own" counts from 0 (LongVie), "clip" as the trunk does.
         theta: of the rotary positions; Wan's own suits grids of many tokens, a small one tells neighbours apart
             only with less (100 is what small picture transformers take, arXiv 2403.13298).
+        copies: whether the model may put the condition's latents in the place of its own prediction, value by value
+            (a gate as in pointer networks, arXiv 1704.04368); for models that predict clean latents.
     """
 
     _supports_gradient_checkpointing = True
@@ -129,6 +136,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         beats: bool = False,
         branch_positions: Literal["own", "clip"] = "own",  # noqa: ARG002 - kept in the config, read in forward
         theta: float = THETA,  # noqa: ARG002 - likewise
+        copies: bool = False,
     ) -> None:
         super().__init__()
         if width % heads or (width // heads) % 2:
@@ -149,7 +157,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         self.img_emb = PictureEmbedding(image_width, width) if image_width is not None else None
         self.beat_embedding = nn.Linear(4, width, bias=False) if beats else None
         self.blocks: Layers[Block] = Layers(Block(width, heads, ffn, eps, pictures=pictures) for _ in range(layers))
-        self.head = Head(width, out_channels * math.prod(patch), eps)
+        self.head = Head(width, out_channels * math.prod(patch), eps, copies=copies)
         self.controls = None
         if control_layers:
             self.controls = ControlBranches(
@@ -181,6 +189,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         for layer in (*self.text_embedding, *self.time_embedding, self.head.head):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
+        if self.head.copy is not None:
+            nn.init.zeros_(self.head.copy.weight)
         if self.beat_embedding is not None:
             nn.init.zeros_(self.beat_embedding.weight)
         if self.controls is not None:
@@ -257,7 +267,12 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
         x = x[:, -clip.shape[1] :]
         embedded = embedded if embedded.shape[1] == 1 else embedded[:, -frames:]
-        return self._unpatch(self.head(x, embedded), grid).to(noisy.dtype)
+        out, copied = self.head(x, embedded)
+        made = self._unpatch(out, grid).to(noisy.dtype)
+        if copied is None or condition is None:
+            return made
+        given = condition[:, -made.shape[1] :].to(made)
+        return torch.lerp(made, given, self._unpatch(copied, grid).to(made))
 
     def _tokens(self, what: str, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b n d"]:
         """Patches of latents as tokens, if they are of the model's form."""

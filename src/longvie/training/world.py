@@ -73,6 +73,7 @@ class Sizes:
             beats=True,
             branch_positions="clip",
             theta=100.0,
+            copies=True,
         )
 
 
