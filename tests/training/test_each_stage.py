@@ -21,8 +21,8 @@ from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, 
 from longvie.training.stages.base import BaseStage
 from longvie.training.stages.history import HistoryStage
 from longvie.training.windows import Window
-from longvie.training.worn import continued
 from longvie.training.world import Sizes
+from longvie.training.worn import continued
 from made import GRID, noisy_pool, rendered, small_models
 
 

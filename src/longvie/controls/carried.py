@@ -1,8 +1,8 @@
 """The last known picture, as it would look later: its parts moved with the tracks, the unknown filled from around.
 
-Tracks are grouped into rigid motions (`controls.motion`), every pixel takes part in the motion of the points next to it,
-in the picture and in depth, and shows what was where it comes from. What was out of the picture or behind something is
-not known; it is filled smoothly from what is. A first guess for a network, not a picture.
+Tracks are grouped into rigid motions (`controls.motion`); every pixel takes part in the motion of the points next to
+it, in the picture and in depth, and shows what was where it comes from. What was out of the picture or behind
+something is not known; it is filled smoothly from what is. A first guess for a network, not a picture.
 """
 
 from dataclasses import dataclass
@@ -128,7 +128,9 @@ def _group(
     rest = int(label.max()) + 1 if len(label) else 0
     label = torch.where(label < 0, rest, label)
     shown = torch.ones_like(label, dtype=torch.bool)[None]
-    labels = _labels(before[None], shown, label, rest + 1, None if depth is None else depth[None], here, (height, width))
+    labels = _labels(
+        before[None], shown, label, rest + 1, None if depth is None else depth[None], here, (height, width)
+    )
     return _Known(picture, depth, before, here, label, rest, labels)
 
 
@@ -240,7 +242,7 @@ def filled(
         now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
         weight = now[:, 3:]
         now = torch.where(weight > 0, now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-6), now)
-    blurred = functional.adaptive_avg_pool2d(picture[None], now.shape[2:])
+    blurred = functional.adaptive_avg_pool2d(picture[None], (now.shape[2], now.shape[3]))
     shown = torch.where(now[:, 3:] > 1e-5, now[:, :3] / now[:, 3:].clamp(min=1e-6), blurred)
     for level in reversed(levels):
         wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)

@@ -39,7 +39,7 @@ class Motion:
         """Some of them, in the order given."""
         return Motion(self.x[rows], self.y[rows], self.below[rows], self.least[rows])
 
-    def __call__(self, terms: Float[Tensor, "b *n k"]) -> tuple[Float[Tensor, "b *n 2"], Float[Tensor, "b *n"]]:
+    def __call__(self, terms: Float[Tensor, "b ... k"]) -> tuple[Float[Tensor, "b ... 2"], Float[Tensor, "b ..."]]:
         """x and y before, and the denominator."""
         shape = (-1, *(1,) * (terms.ndim - 2))
         x, y, below = ((terms * form.view(*shape, form.shape[-1])).sum(-1) for form in (self.x, self.y, self.below))

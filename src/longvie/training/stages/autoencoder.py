@@ -189,7 +189,7 @@ class DecoderStage(AutoencoderStage):
 @torch.no_grad()
 def grown(model: TinyAutoencoder, blocks: tuple[int, ...] = BLOCKS) -> TinyAutoencoder:
     """The same function with more memory blocks in the decoder: what is added changes nothing at first."""
-    larger = TinyAutoencoder.from_config({**model.config, "decoder_blocks": blocks})
+    larger = cast("TinyAutoencoder", TinyAutoencoder.from_config({**model.config, "decoder_blocks": blocks}))
     larger.encoder.load_state_dict(model.encoder.state_dict())
     for here, there in zip(_runs(model.decoder), _runs(larger.decoder), strict=True):
         for source, target in zip(here, there, strict=False):
