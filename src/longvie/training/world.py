@@ -235,7 +235,7 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
         predicts="x0",
         controls=("depth", "sketch", "segmentation", "tracks"),
         dense_kinds=("depth", "sketch", "segmentation"),
-        steps=4,
+        steps=2,
         shift=SHIFT,
         holds="moved",
     )
