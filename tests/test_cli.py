@@ -241,19 +241,19 @@ def test_a_run_is_taken_up_again_from_anywhere(
 def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(world, "train", lambda *given, **named: asked.append((given, named)))
-    given = ("--stage", "base", "--out", "here", "--clips", "3", "--steps", "2", "--minutes", "1,2,3", "--seed", "4")
+    given = ("--stage", "base", "--out", "here", "--clips", "3", "--steps", "2", "--minutes", "1,2,3,4", "--seed", "4")
     code, out, err = longvie("train", "world", *given)
     assert code == 0, err
     ((folder, stage, plan), named) = asked[0]
     assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
-    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0), 4)
+    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0, 4.0), 4)
     assert "here/world" in out
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"), ("world", "--minutes", "nan,1,1"),
+        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"), ("world", "--minutes", "nan,1,1,1"),
         ("world", "--clips", "0"), ("world", "--steps", "0"), ("world", "--seed", "-1"), ("world", "--device", "gpu"),
     ],
     ids=" ".join,

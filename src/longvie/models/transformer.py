@@ -76,14 +76,17 @@ class Head(nn.Module):
         self.head = nn.Linear(width, out)
         self.copy = nn.Linear(width, out) if copies else None
 
-    def forward(
-        self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]
-    ) -> tuple[Float[Tensor, "b n out"], Float[Tensor, "b n out"] | None]:
-        """The prediction, and how much of what was given stands in its place, in [0, 1], if the model copies."""
+    def forward(self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]) -> Float[Tensor, "b n out"]:
+        return self.head(self._modulated(x, embedded))
+
+    def copied(self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]) -> Float[Tensor, "b n out"] | None:
+        """How much of what was given stands in the place of the prediction, in [0, 1], if the model copies."""
+        return None if self.copy is None else self.copy(self._modulated(x, embedded)).sigmoid()
+
+    def _modulated(self, x: Float[Tensor, "b n d"], embedded: Float[Tensor, "b g d"]) -> Float[Tensor, "b n d"]:
         table = self.modulation[:, None].to(embedded.dtype) + embedded[:, :, None]
         shift, scale = table.unbind(2)  # each (b, g, d); the published head mixes up rows of a batch here
-        x = modulate(x, shift, scale, self.eps)
-        return self.head(x), None if self.copy is None else self.copy(x).sigmoid()
+        return modulate(x, shift, scale, self.eps)
 
 
 class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
@@ -269,8 +272,8 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
         x = x[:, -clip.shape[1] :]
         embedded = embedded if embedded.shape[1] == 1 else embedded[:, -frames:]
-        out, copied = self.head(x, embedded)
-        made = self._unpatch(out, grid).to(noisy.dtype)
+        copied = self.head.copied(x, embedded)
+        made = self._unpatch(self.head(x, embedded), grid).to(noisy.dtype)
         if copied is None or condition is None:
             return made
         given = condition[:, -made.shape[1] :].to(made)
