@@ -189,11 +189,16 @@ def _drifted(
     before: Tensor, points: Tensor, count: Tensor, frame: Tensor, places: Float[Tensor, "m 2"]
 ) -> Float[Tensor, "m 2"]:
     """Where places were that follow single points: by the mean of the nearest ones' moves."""
-    distance = torch.cdist(places[:, None], points[frame])[:, 0].masked_fill(~count[frame], torch.inf)
-    near, index = distance.topk(min(4, points.shape[1]), dim=-1, largest=False)
-    weight = 1 / (near + 0.5).square()
-    back = before[index] - points[frame[:, None], index]
-    return places + (weight[..., None] * back).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-9)
+    was = places.clone()
+    for number in frame.unique().tolist():  # one by one: distances to all points of all frames at once are too many
+        here = frame == number
+        distance = torch.cdist(places[here], points[number], compute_mode="donot_use_mm_for_euclid_dist")
+        distance = distance.masked_fill(~count[number], torch.inf)
+        near, index = distance.topk(min(4, points.shape[1]), dim=-1, largest=False)
+        weight = 1 / (near + 0.5).square()
+        back = (before - points[number])[index]
+        was[here] += (weight[..., None] * back).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-9)
+    return was
 
 
 def _labels(
