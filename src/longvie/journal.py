@@ -46,7 +46,7 @@ class Journal:
         """
         read = self._read()
         before, whole = (read[-1][0]["sum"], read[-1][1]) if read else ("", 0)
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = {"event": event, "time": now, **facts}
         line["sum"] = checksum(before, line)
         data = (_text(line) + "\n").encode()

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from longvie.cli import bench, control, generate, models, runs, train, world
+from longvie.cli import bench, control, evaluate, generate, models, runs, train, world
 from longvie.cli.terminal import said, table
 from longvie.errors import ConfigError, Interrupted, LongVieError, ResourceError
 
@@ -26,6 +26,7 @@ app.command()(generate.generate)
 app.command()(train.train)
 for group in (world, models, control, runs, bench):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+app.add_typer(evaluate.app, name="eval")
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # of click, or of typer's own copy of it
 TRACEBACK = "--traceback"
