@@ -80,6 +80,8 @@ class TrackSignal:
     def placed(self, size: Size, crop: Crop) -> "TrackSignal":
         """The same points in a picture of another size, cropped and resized as `signals.place` does with frames."""
         top, left, height, width = crop_box(self.size, size, crop)
+        if (top, left, height, width) == (0, 0, *size):  # of minutes there are many points: not twice
+            return self
         points = self.points.copy()
         points[..., 0] = (points[..., 0] - left) * np.float32(size[1] / width)
         points[..., 1] = (points[..., 1] - top) * np.float32(size[0] / height)
