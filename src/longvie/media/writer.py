@@ -34,6 +34,7 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 _BITEXACT = {"fflags": "+bitexact", "flush_packets": "1"}  # no library versions, no time of day; nothing held back
 _FRAGMENTED = _BITEXACT | {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _PLAIN = _BITEXACT | {"movflags": "faststart"}  # the index in front, so that a browser can begin at once
+_REPEATABLE = "cpu-independent=1"  # else x264 codes one small video in thirty another way, by what lay in memory before
 _FROM_RGB = (
     Interpolation.BICUBIC
     | Interpolation.FULL_CHR_H_INP
@@ -79,7 +80,7 @@ class VideoWriter:
             raise ConfigError(f"crf is {crf}; it goes from 0 (lossless) to 51")
         self._path, self._rate, self._size = path, exact_rate(fps), _even(size)
         self._metadata = checked_metadata(metadata)
-        self._coding = {"crf": str(crf), "preset": preset, "bf": "0"}
+        self._coding = {"crf": str(crf), "preset": preset, "bf": "0", "x264-params": _REPEATABLE}
         self._coding["g"] = str(max(1, round(float(self._rate) * seconds_per_key)))
         self._colours = VideoReformatter()
         self._written = 0  # bytes
