@@ -174,7 +174,7 @@ def test_what_makes_no_study_is_refused_and_leaves_nothing(tmp_path: Path) -> No
         with pytest.raises(error):
             make(out, systems, **{"raters": 1, "aspects": free, **given})
     assert not out.exists()
-    assert not list(tmp_path.glob("out/.study-*")), "a study appears whole or not at all"
+    assert not list(tmp_path.glob("out/.part-*")), "a study appears whole or not at all"
     clip(first / "scene0.mov", 9)
     with pytest.raises(InputError, match="two videos"):
         make(out, two, raters=1, aspects=free)

@@ -8,8 +8,6 @@ import hashlib
 import json
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import gcd
@@ -19,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from longvie.documents import read_json
-from longvie.errors import ConfigError, InputError, ResourceError
+from longvie.errors import ConfigError, InputError
+from longvie.evaluation.folders import new_folder
 from longvie.media import VideoFrames, VideoWriter, probe_video, write_bytes_atomically
-from longvie.media.files import room_for, shown
+from longvie.media.files import shown
 
 FORMAT = 1
 SYSTEMS = (2, 9)  # fewer have no order; more have no digit key each
@@ -267,17 +266,11 @@ def make(
     planned = plan(len(files), len(names), raters, per_rater=per_rater, seed=seed)
     if folder.exists():
         raise InputError(f"{shown(folder)} exists: name a new folder", code="study_exists")
-    made = _folder_beside(folder)
-    try:
+    with new_folder(folder) as made:
         tasks = _tasks(made / "videos", names, files, words, given, tell or (lambda *_: None))
         people = tuple(Rater(secrets.token_hex(8), *each) for each in planned)
         study = Study(folder, secrets.token_hex(16), seed, tuple(files), tuple(aspects), tasks, people)
         _write(study, made / "study.json")
-        with room_for(0, folder.parent):
-            made.rename(folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return study
 
 
@@ -343,16 +336,6 @@ def _check_asked(
         raise InputError(f"a prompt is longer than {PROMPT} characters; nobody reads that", code="study_invalid")
 
 
-def _folder_beside(folder: Path) -> Path:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".study-", dir=folder.parent))
-        (made / "videos").mkdir()
-    except OSError as reason:
-        raise ResourceError(f"{shown(folder)} cannot be made ({reason.strerror})", code="not_writable") from None
-    return made
-
-
 def _tasks(
     folder: Path,
     names: Sequence[str],
@@ -362,6 +345,7 @@ def _tasks(
     tell: Tell,
 ) -> tuple[Task, ...]:
     """Code every video anew under a random token."""
+    folder.mkdir()
     total, done = len(names) * len(files) + sum(name in conditions for name in names), 0
     tasks = []
     for name in names:
