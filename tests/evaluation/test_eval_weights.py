@@ -149,8 +149,22 @@ def test_official_weights_say_what_they_are(name: str) -> None:
     weights = OFFICIAL[name]
     assert weights.licence and weights.source.startswith("https://")
     assert weights.sha256 == "" or re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
-    # the only official hashes that are written down stand in the address of the file itself
-    assert weights.sha256 in weights.source
+    # a hash that is part of the file's name or address is the one that is written down
+    prefix = locator.IN_NAME.search(weights.file)
+    assert not prefix or not weights.sha256 or weights.sha256.startswith(prefix.group(1))
+    in_address = re.search(r"[0-9a-f]{64}", weights.source)
+    assert not in_address or weights.sha256 == in_address.group()
+
+
+def test_programs_are_never_taken_on_trust() -> None:
+    """TorchScript archives are programs: whoever loads one must know its hash."""
+    assert all(OFFICIAL[name].sha256 for name in ("clip-b32", "clip-l14", "i3d-stylegan-v"))
+
+
+def test_what_is_found_is_said_by_official_name(home: Path) -> None:
+    (home / "dino_vitbase16_pretrain.pth").write_bytes(CONTENT)
+    (home / "alex.pth").write_bytes(CONTENT)  # with another hash than the official one
+    assert locator.found() == {"dino": str(home / "dino_vitbase16_pretrain.pth")}
 
 
 @pytest.mark.usefixtures("home")

@@ -22,7 +22,8 @@ Check = Literal["sha256", "prefix", "none"]
 # PyTorch's files carry the first digits of their SHA-256 in their names: alexnet-owt-7be5be79.pth.
 IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")
 
-# CLIP's hashes stand in the addresses of its files. Where nothing is known, nothing is written.
+# CLIP's hashes stand in the addresses of its files. Those of its words, RAFT, I3D, AlexNet and LPIPS are what several
+# independent projects have written down of the published files, all the same. Where none is known, none is written.
 OFFICIAL: Mapping[str, Weights] = {
     "dino": Weights(
         "dino_vitbase16_pretrain.pth",
@@ -50,6 +51,12 @@ OFFICIAL: Mapping[str, Weights] = {
         "https://openaipublic.azureedge.net/clip/models/"
         "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt",
     ),
+    "clip-words": Weights(
+        "bpe_simple_vocab_16e6.txt.gz",
+        "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+        "MIT",
+        "https://github.com/openai/CLIP/blob/main/clip/bpe_simple_vocab_16e6.txt.gz",
+    ),
     "aesthetic": Weights("sa_0_4_vit_l_14_linear.pth", "", "MIT", "https://github.com/LAION-AI/aesthetic-predictor"),
     "musiq": Weights(
         "musiq_spaq_ckpt-358bb6af.pth",
@@ -58,13 +65,18 @@ OFFICIAL: Mapping[str, Weights] = {
         "https://huggingface.co/chaofengc/IQA-PyTorch-Weights",
     ),
     "amt": Weights("amt-s.pth", "", "CC BY-NC 4.0, no commercial use", "https://github.com/MCG-NKU/AMT"),
-    "raft": Weights("raft-things.pth", "", "BSD-3-Clause", "https://github.com/princeton-vl/RAFT (models.zip)"),
+    "raft": Weights(
+        "raft-things.pth",
+        "fcfa4125d6418f4de95d84aec20a3c5f4e205101715a79f193243c186ac9a7e1",
+        "BSD-3-Clause",
+        "https://github.com/princeton-vl/RAFT (models.zip)",
+    ),
     "viclip": Weights(
         "ViClip-InternVid-10M-FLT.pth", "", "MIT, behind a form", "https://huggingface.co/OpenGVLab/ViCLIP"
     ),
     "i3d-stylegan-v": Weights(
         "i3d_torchscript.pt",
-        "",
+        "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
         "not stated with the file: ask before you publish",
         "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
     ),
@@ -76,13 +88,13 @@ OFFICIAL: Mapping[str, Weights] = {
     ),
     "alexnet": Weights(
         "alexnet-owt-7be5be79.pth",
-        "",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         "BSD-3-Clause",
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     ),
     "lpips-alex": Weights(
         "alex.pth",
-        "",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
         "BSD-2-Clause",
         "https://github.com/richzhang/PerceptualSimilarity/tree/master/lpips/weights/v0.1",
     ),
@@ -161,6 +173,16 @@ def _expected(wanted: Weights) -> tuple[str, Check]:
         return wanted.sha256.lower(), "sha256"
     named = IN_NAME.search(wanted.file)
     return (named.group(1), "prefix") if named else ("", "none")
+
+
+def found(folder: Path | None = None, named: Path | None = None) -> dict[str, str]:
+    """Paths of the official files that are there and right, by their names in `OFFICIAL`: what `Facts.weights` wants.
+
+    Raises:
+        ConfigError: as `locate`.
+    """
+    located = zip(OFFICIAL, locate(tuple(OFFICIAL.values()), folder, named), strict=True)
+    return {name: str(it.path) for name, it in located if it.status == "found"}
 
 
 def sha256(path: Path) -> str:
