@@ -1,6 +1,7 @@
 """A contact sheet: several videos of the same seconds, one row each, one column per moment."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +37,14 @@ def sheet(
     """
     if not videos or moments < 1:
         raise InputError(f"a sheet of {len(videos)} videos at {moments} moments shows nothing; give at least 1 of each")
-    opened = {name: VideoFrames(path) for name, path in videos.items()}
-    try:
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(VideoFrames(path)) for name, path in videos.items()}
         first = next(iter(opened.values()))
         size = (height, max(1, round(height * first.width / first.height)))
         shortest = min((video.frames - 1) / video.info.fps for video in opened.values())
         end = shortest if seconds is None else min(shortest, seconds)
         times = [float(time) for time in np.linspace(0.0, end, moments)]
         rows = {name: [picture(video, time, size) for time in times] for name, video in opened.items()}
-    finally:
-        for video in opened.values():
-            video.close()
     write_picture(out, laid_out(rows, times, size))
     return times
 
