@@ -1,7 +1,6 @@
 """`longvie eval`."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,13 +14,17 @@ from longvie.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from longvie.evaluation.results import Results
     from longvie.evaluation.run import Job
+    from longvie.evaluation.suite import Part
 
 app = typer.Typer(help="Measure videos, and ask people.", no_args_is_help=True)
 app.add_typer(human, name="human")
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes that work side by side.", min=1, max=256)]
-Weights = Annotated[Path | None, option("--weights", "Folder with official weights; else $LONGVIE_EVAL_WEIGHTS.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Folder with official weights.", envvar="LONGVIE_EVAL_WEIGHTS", show_default=False),
+]
 
 
 @app.command("list")
@@ -67,7 +70,7 @@ def doctor(weights: Weights = None, as_json: Json = False) -> None:
     from longvie.evaluation.registry import metrics
     from longvie.evaluation.weights import OFFICIAL, locate
 
-    found = {it.weights.file: it for it in locate(list(OFFICIAL.values()), weights, _named())}
+    found = {it.weights.file: it for it in locate(list(OFFICIAL.values()), weights)}
     rows = []
     for it in metrics().values():
         missing = [one.file for one in it.weights if found[one.file].status != "found"]
@@ -89,6 +92,7 @@ def make_suite(
     fps: Annotated[float, typer.Option("--fps", help="Frames a second.")] = 16.0,
     seed: Annotated[int, typer.Option("--seed", help="Another one, other worlds.")] = 0,
     split: Annotated[str, typer.Option("--split", help="test, or dev: the ranges that models train on.")] = "test",
+    workers: Workers = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Make the benchmark: worlds with truth, controls, words and beats. The same numbers give the same files."""
@@ -98,7 +102,8 @@ def make_suite(
     height, width = read_size(size, "--size")
     with Meter("making", quiet=quiet) as meter:
         manifest = make(out, videos=videos, seconds=seconds, size=(height, width), fps=fps, seed=seed,
-                        split=_split(split), tell=lambda done, of: meter.at(done, of, ""))  # fmt: skip
+                        split=_split(split), workers=workers,
+                        tell=lambda done, of: meter.at(done, of, "worlds"))  # fmt: skip
     print(f"{len(manifest.items)} worlds in {printable(str(out))}, manifest {manifest.sha256}")
     for name, count in manifest.shortfall.items():
         warned(f"{count} worlds of the class {name} were wanted and are not there")
@@ -125,6 +130,7 @@ def run_metrics(
     """Measure videos. What was measured before in the same way is kept. Exit code 2 where a video could not be read, or
     a metric that was asked for misses its weights."""
     from longvie.evaluation.run import Asked, run
+    from longvie.evaluation.weights import found
 
     families, facts = _families(metrics), {}
     jobs = _jobs(videos, suite, align, clip)
@@ -132,7 +138,7 @@ def run_metrics(
         from longvie.evaluation.suite import Manifest
 
         facts = {"suite": Manifest.load(suite).sha256}
-    asked = Asked(title or videos.name, families, _weights(families, weights), facts)
+    asked = Asked(title or videos.name, families, found(weights), facts)
     with Meter("measuring", quiet=quiet) as meter:
         results = run(jobs, asked, out, workers=workers, tell=meter.at)
     _report(results, out, {job.name: job.video for job in jobs}, suite)
@@ -215,14 +221,15 @@ def results_table(
     names = tuple(MAKERS) if makers is None else tuple(maker(name.strip()).name for name in makers.split(","))
     wanted = tables.Wanted(out, out / "suite", names, _families(metrics), model, seed)
     with Meter("making worlds", quiet=quiet) as meter:
-        manifest = make(wanted.suite, videos=videos, seconds=seconds, seed=seed,
-                        tell=lambda done, of: meter.at(done, of, ""))  # fmt: skip
+        manifest = make(wanted.suite, videos=videos, seconds=seconds, seed=seed, workers=workers,
+                        tell=lambda done, of: meter.at(done, of, "worlds"))  # fmt: skip
     with Meter("making and measuring", quiet=quiet) as meter:
         found = tables.table(wanted, manifest, workers=workers, tell=meter.at)
     for name, results in found.items():
         of = {item.id: wanted.video(name, item.id) for item in manifest.items}
         _report(results, out / "measured" / name, of, wanted.suite)
     command = f"longvie eval table --out table --videos {videos} --seconds {seconds:g} --model {model} --seed {seed}"
+    command += "" if makers is None else f" --makers {','.join(names)}"
     text = tables.page(found, manifest, command)
     if docs is not None:
         tables.save(text, docs)
@@ -275,23 +282,6 @@ def _borders(path: Path, clip: int | None) -> tuple[int, ...]:
     return () if clip is None else clip_borders(probe_video(path).frames, clip)
 
 
-def _weights(families: Sequence[str], folder: Path | None) -> dict[str, str]:
-    """Paths of the official files that these families can use and that are here."""
-    from longvie.evaluation import registry
-    from longvie.evaluation.weights import OFFICIAL, locate
-
-    used = {one.file for it in registry.all_families() if it.name in families for m in it.metrics for one in m.weights}
-    wanted = {name: one for name, one in OFFICIAL.items() if one.file in used}
-    found = locate(list(wanted.values()), folder, _named())
-    return {name: str(it.path) for name, it in zip(wanted, found, strict=True) if it.status == "found"}
-
-
-def _named() -> Path | None:
-    from longvie.evaluation.weights import VARIABLE
-
-    return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
-
-
 def _missing(results: "Results", families: Sequence[str]) -> list[str]:
     """Videos that could not be read, and metrics without their weights."""
     from longvie.evaluation import registry
@@ -325,7 +315,7 @@ def _report(results: "Results", out: Path, videos: dict[str, Path], suite: Path 
     report(results, out / "report.html", videos=videos, truths=truths)
 
 
-def _split(name: str) -> Any:
-    if name not in ("test", "dev"):
+def _split(name: str) -> "Part":
+    if name != "test" and name != "dev":
         raise ConfigError(f"--split {name[:20]!r}: use test or dev")
-    return "train" if name == "dev" else "test"
+    return name

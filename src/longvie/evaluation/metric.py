@@ -211,12 +211,11 @@ class Moment:
     def flow(self) -> Float[np.ndarray, "y x 2"]:
         """Where what `small` showed a moment before has gone, at its places of then. Zero for the first.
 
-        The unit is pixels of the picture, not of `small`. DIS (Kroeger et al. 2016), see `optical_flow`.
+        In pixels of `small`. DIS (Kroeger et al. 2016), see `optical_flow`.
         """
         if self.before is None:
             return np.zeros((*self.small.shape[:2], 2), np.float32)
-        found = optical_flow(self.before.small_grey, self.small_grey)
-        return found if self.small is self.picture else found * np.float32(self.picture.shape[0] / WORKING)
+        return optical_flow(self.before.small_grey, self.small_grey)
 
     @cached_property
     def true(self) -> "Moment":

@@ -30,7 +30,7 @@ from longvie.evaluation.metric import Family, Gathered, Metric
 from longvie.evaluation.results import FILE, Line, Results, parsed, set_line, suite_line, video_lines, written
 from longvie.evaluation.runlog import logged
 from longvie.evaluation.sources import Align, Source, made, plain
-from longvie.evaluation.suite import Manifest
+from longvie.evaluation.suite import Item, Manifest
 from longvie.evaluation.weights import sha256
 from longvie.media.files import shown, write_bytes_atomically
 
@@ -66,8 +66,12 @@ class Job:
         """With all that is known of it."""
         if self.suite is None or self.item is None:
             return plain(self.video, borders=self.borders)
-        item = Manifest.load(self.suite).item(self.item)
-        return made(self.video, self.suite, item, borders=self.borders, align=self.align)
+        return made(self.video, self.suite, self.of(), borders=self.borders, align=self.align)
+
+    def of(self) -> Item:
+        """The item; its files are as they are, the suite was checked before."""
+        assert self.suite is not None and self.item is not None
+        return Manifest.load(self.suite, files=False).item(self.item)
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,12 @@ def _key(job: Job, asked: Asked) -> str:
     """Of everything that decides what comes out."""
     said = [sha256(job.video) if job.video.is_file() else None, job.name, job.item, job.borders, job.align]
     said += [[metric.name, metric.version] for metric in _metrics(asked)]
-    said += [sorted(asked.weights), code(), None if job.suite is None else Manifest.load(job.suite).sha256]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    said += [
+        {name: sha256(Path(path)) for name, path in asked.weights.items()},
+        code(),
+        None if job.item is None else dict(job.of().files),
+    ]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _part(out: Path, name: str) -> tuple[str, list[Line]]:

@@ -104,7 +104,7 @@ def make_one(task: Task) -> Task:
     cv2.setNumThreads(1)
     out = wanted.video(name, item)
     out.parent.mkdir(parents=True, exist_ok=True)
-    order = Order(wanted.suite, Manifest.load(wanted.suite).item(item), wanted.model, wanted.seed)
+    order = Order(wanted.suite, Manifest.load(wanted.suite, files=False).item(item), wanted.model, wanted.seed)
     maker(name).make(order, out)
     return task
 
