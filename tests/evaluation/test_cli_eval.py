@@ -98,6 +98,21 @@ def test_a_folder_of_which_nothing_is_known_is_measured_by_itself(longvie: Call,
     assert results.videos["guard.sharpness_ratio"][f"{next(made.iterdir()).name}"]["refused"]
 
 
+def test_the_official_layout_is_measured_clip_after_clip(
+    longvie: Call, suite: tuple[Path, Manifest], made: Path, tmp_path: Path
+) -> None:
+    item = suite[1].items[0]
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "metadata.json").write_text(json.dumps([{"text": "a ball", "video": f"{item.id}.mp4"}]))
+    (tmp_path / "bench" / f"{item.id}.mp4").write_bytes((suite[0] / item.id / "truth.mp4").read_bytes())
+    asked = ("run", "--videos", made, "--of", tmp_path / "bench", "--out", "r", "--metrics", "similarity", "--quiet")
+    assert longvie(*asked)[0] == 0
+    assert Results.read(Path("r")).suite["ssim"]["n"] == 1
+    (tmp_path / "bench" / "metadata.json").write_text(json.dumps([{"text": "a ball", "video": "no.mp4"}]))
+    code, _, said = longvie(*asked)
+    assert code == 2 and "no video is called like an entry" in said
+
+
 def test_missing_weights_are_said_and_the_exit_code_tells(
     longvie: Call, suite: tuple[Path, Manifest], made: Path
 ) -> None:

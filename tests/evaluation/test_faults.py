@@ -1,5 +1,8 @@
 """Faults: level 0 is the truth, every level is worse than the one before, and each spoils what it says."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,7 @@ from longvie.evaluation.families import similarity
 from longvie.evaluation.faults import FAULTS, spoilt
 from longvie.evaluation.film import Film, filmed
 from longvie.evaluation.measure import measure
-from longvie.evaluation.metric import Metric, Value
+from longvie.evaluation.metric import Gathered, Metric, Value
 
 FRAMES = 24
 
@@ -117,3 +120,18 @@ def test_what_does_not_change_follows_nothing() -> None:
     found = curves(rows("m", "noise", [1.0] * 6))
     assert found["m", "noise"].spearman == 0
     assert calibrate.flat(found["m", "noise"]) and not calibrate.follows(metric(), found["m", "noise"])
+
+
+def test_distances_of_sets_are_of_all_worlds_together() -> None:
+    def combine(sets: Sequence[Gathered]) -> Value:
+        return Value(float(np.mean([it.made.mean() - it.truth.mean() for it in sets])), len(sets))
+
+    of_sets = {"m": replace(metric(("noise",)), combine=combine)}
+    given = [
+        {"world": world, "fault": "noise" if level else "none", "level": level, "metric": "m",
+         "made": [[float(level * world)]], "truth": [[0.0]]}
+        for world in (1, 3) for level in range(6)
+    ]  # fmt: skip
+    found = curves(calibrate.together(given, of_sets))
+    assert found["m", "noise"].means == (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+    assert calibrate.broken(of_sets, found) == []

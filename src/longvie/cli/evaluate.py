@@ -14,6 +14,7 @@ from longvie.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from longvie.evaluation.results import Results
     from longvie.evaluation.run import Job
+    from longvie.evaluation.sources import Align
     from longvie.evaluation.suite import Part
 
 app = typer.Typer(help="Measure videos, and ask people.", no_args_is_help=True)
@@ -135,9 +136,9 @@ def run_metrics(
     families, facts = _families(metrics), {}
     jobs = _jobs(videos, suite, align, clip)
     if suite is not None:
-        from longvie.evaluation.suite import Manifest
+        from longvie.evaluation.suite import FILE, Manifest
 
-        facts = {"suite": Manifest.load(suite).sha256}
+        facts = {"suite": Manifest.load(suite).sha256 if (suite / FILE).is_file() else suite.name}
     asked = Asked(title or videos.name, families, found(weights), facts)
     with Meter("measuring", quiet=quiet) as meter:
         results = run(jobs, asked, out, workers=workers, tell=meter.at)
@@ -189,7 +190,7 @@ def calibrate_metrics(
     with Meter("measuring", quiet=quiet) as meter:
         rows = calibrate.ladder(out, worlds, families=families, workers=workers, tell=meter.at)
     known = registry.metrics([family for family in registry.all_families() if family.name in families])
-    found = calibrate.curves(rows)
+    found = calibrate.curves(calibrate.together(rows, known))
     text = calibrate.page(known, found, worlds)
     if docs is not None:
         write_bytes_atomically(docs, text.encode())
@@ -257,22 +258,38 @@ def _families(asked: str) -> tuple[str, ...]:
 def _jobs(videos: Path, suite: Path | None, align: str, clip: int | None) -> "list[Job]":
     from longvie.evaluation.run import Job
     from longvie.evaluation.sources import clip_borders, made_of, videos_in
-    from longvie.evaluation.suite import Manifest
+    from longvie.evaluation.suite import FILE, Manifest
 
     if align not in ("error", "trim"):
         raise ConfigError(f"--align {align[:20]!r}: use error or trim")
     if suite is None:
         files = [videos] if videos.is_file() else videos_in(videos)
         return [Job(path.name, path, borders=_borders(path, clip)) for path in files]
+    if not (suite / FILE).is_file():
+        return _official(videos, suite, align)
     manifest = Manifest.load(suite)
     there, missing = made_of(videos, manifest)
     if missing:
         warned(f"{len(missing)} of {len(manifest.items)} items have no video, the first is {missing[0]}")
     frames = {item.id: item.frames for item in manifest.items}
-    clips: dict[str, tuple[int, ...]] = {} if clip is None else {
-        name: clip_borders(frames[name], clip) for name in there
-    }  # fmt: skip
-    return [Job(name, path, suite, name, clips.get(name, ()), align) for name, path in there.items()]
+    clips = {name: () if clip is None else clip_borders(frames[name], clip) for name in there}
+    return [Job(name, path, suite, name, clips[name], align) for name, path in there.items()]
+
+
+def _official(videos: Path, benchmark: Path, align: "Align") -> "list[Job]":
+    """Of a benchmark in LongVGenBench's layout, by the names of its entries."""
+    from longvie.evaluation.layout import read_layout
+    from longvie.evaluation.run import Job
+    from longvie.evaluation.sources import videos_in
+
+    layout = read_layout(benchmark)
+    for text in layout.notes:
+        warned(text)
+    found = {path.stem: path for path in videos_in(videos)}
+    names = [entry.name for entry in layout.entries]
+    if not set(names) & set(found):
+        raise InputError(f"no video is called like an entry of the benchmark, such as {names[0][:60]}.mp4")
+    return [Job(name, found[name], benchmark, name, align=align) for name in names if name in found]
 
 
 def _borders(path: Path, clip: int | None) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from longvie.evaluation import registry
 from longvie.evaluation.faults import FAULTS, spoilt
 from longvie.evaluation.film import Film, filmed
 from longvie.evaluation.measure import measure
-from longvie.evaluation.metric import Metric, Value
+from longvie.evaluation.metric import Gathered, Metric, Value
 from longvie.media import write_bytes_atomically
 
 WORLDS = 8
@@ -36,7 +36,7 @@ MONOTONE = 0.9
 FLAT = 0.1
 
 Tell = Callable[[int, int, str], None]
-Row = dict[str, Any]  # world, fault, level, metric, value or None where it was refused
+Row = dict[str, Any]  # world, fault, level, metric, value (None where it was refused) or what was gathered
 
 
 def ladder(
@@ -89,8 +89,27 @@ def _rows(film: Film, names: tuple[str, ...], fault: str, level: int) -> Iterato
     video = film.pictures if fault == "none" else spoilt(film, fault, level)
     families = [family for family in registry.all_families() if family.name in names]
     for name, found in measure(film.facts, film.moments(video), families).items():
-        number = found.number if isinstance(found, Value) else None
-        yield {"world": film.scene.seed, "fault": fault, "level": level, "metric": name, "value": number}
+        row = {"world": film.scene.seed, "fault": fault, "level": level, "metric": name}
+        if isinstance(found, Gathered):
+            yield {**row, "made": found.made.tolist(), "truth": found.truth.tolist()}
+        else:
+            yield {**row, "value": found.number if isinstance(found, Value) else None}
+
+
+def together(rows: Sequence[Row], metrics: Mapping[str, Metric]) -> list[Row]:
+    """The rows, with one of all worlds together in place of what was gathered for distances of sets."""
+    sets: dict[tuple[str, str, int], list[Gathered]] = {}
+    for row in rows:
+        if "made" in row:
+            features = (np.array(row[side], dtype=np.float64) for side in ("made", "truth"))
+            sets.setdefault((row["metric"], row["fault"], row["level"]), []).append(Gathered(*features))
+    found = [row for row in rows if "made" not in row]
+    for (name, fault, level), gathered in sets.items():
+        combine = metrics[name].combine
+        value = None if combine is None else combine(gathered)
+        number = value.number if isinstance(value, Value) else None
+        found.append({"world": 0, "fault": fault, "level": level, "metric": name, "value": number})
+    return found
 
 
 def _metrics(names: Sequence[str]) -> dict[str, Metric]:

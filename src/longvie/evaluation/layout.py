@@ -41,6 +41,17 @@ class Layout:
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = field(default=())
 
+    def entry(self, name: str) -> Entry:
+        """By its name.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = next((entry for entry in self.entries if entry.name == name), None)
+        if found is None:
+            raise InputError(f"the benchmark has no video {name[:60]!r}")
+        return found
+
 
 def read_layout(folder: Path) -> Layout:
     """Every video of a benchmark in either of the two forms that LongVie's code and lists know:

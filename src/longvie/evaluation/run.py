@@ -25,11 +25,14 @@ import torch
 
 from longvie.errors import InputError, LongVieError
 from longvie.evaluation import registry
+from longvie.evaluation.instruments import store
+from longvie.evaluation.layout import official, read_layout
 from longvie.evaluation.measure import measure
 from longvie.evaluation.metric import Family, Gathered, Metric
 from longvie.evaluation.results import FILE, Line, Results, parsed, set_line, suite_line, video_lines, written
 from longvie.evaluation.runlog import logged
 from longvie.evaluation.sources import Align, Source, made, plain
+from longvie.evaluation.suite import FILE as SUITE
 from longvie.evaluation.suite import Item, Manifest
 from longvie.evaluation.weights import sha256
 from longvie.media.files import shown, write_bytes_atomically
@@ -50,8 +53,8 @@ class Job:
 
     Attributes:
         name: in the results.
-        suite, item: the folder of the suite and the id of the item that the video was made of; None where nothing is
-            known of it.
+        suite, item: the folder of the suite, or of a benchmark in LongVGenBench's layout, and the id of the item (the
+            name of the entry) that the video was made of; None where nothing is known of it.
         borders: first frames of the clips but the first.
     """
 
@@ -66,12 +69,23 @@ class Job:
         """With all that is known of it."""
         if self.suite is None or self.item is None:
             return plain(self.video, borders=self.borders)
-        return made(self.video, self.suite, self.of(), borders=self.borders, align=self.align)
+        if (self.suite / SUITE).is_file():
+            return made(self.video, self.suite, self._of(), borders=self.borders, align=self.align)
+        return official(self.video, read_layout(self.suite).entry(self.item), align=self.align)
 
-    def of(self) -> Item:
+    def _of(self) -> Item:
         """The item; its files are as they are, the suite was checked before."""
         assert self.suite is not None and self.item is not None
         return Manifest.load(self.suite, files=False).item(self.item)
+
+    def truth(self) -> dict[str, str]:
+        """SHA-256 of the files that the video is measured against, by their names."""
+        if self.suite is None or self.item is None:
+            return {}
+        if (self.suite / SUITE).is_file():
+            return dict(self._of().files)
+        entry = read_layout(self.suite).entry(self.item)
+        return {path.name: sha256(path) for path in (*entry.videos, *entry.depth)}
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,7 @@ def _key(job: Job, asked: Asked) -> str:
     said += [
         {name: sha256(Path(path)) for name, path in asked.weights.items()},
         code(),
-        None if job.item is None else dict(job.of().files),
+        job.truth(),
     ]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -269,11 +283,13 @@ def provenance(asked: Asked) -> Line:
 
 @cache
 def code() -> str:
-    """SHA-256 of the source of everything that measures."""
+    """SHA-256 of everything that measures: source, and the weights of our instruments."""
     total, here = hashlib.sha256(), Path(__file__).parent
     for path in sorted(here.rglob("*.py")):
         if path.relative_to(here).parts[0] not in SHOWS:
             total.update(path.name.encode() + path.read_bytes())
+    for path in sorted(store.FOLDER.glob("*.safetensors")):
+        total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()
 
 
