@@ -14,6 +14,7 @@ from longvie import api, cli
 from longvie.data.export import Export, export
 from longvie.errors import LongVieError
 from longvie.evaluation import obedience
+from longvie.evaluation.instruments import train as instruments
 from longvie.media import iter_video, probe_video, read_picture
 from longvie.runs import Run
 from longvie.training import world
@@ -262,6 +263,17 @@ def test_train_refuses_what_it_cannot_do(longvie: object, arguments: tuple[str, 
     code, _, err = longvie("train", *arguments, "--out", "here")
     assert code == 2
     assert err.startswith("error: ")
+
+
+def test_train_instruments_hands_its_minutes_on(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(instruments, "train_instruments", lambda *given, **_: asked.append(given))
+    code, out, err = longvie("train", "instruments", "--out", "here", "--minutes", "2.5", "--seed", "4")
+    assert code == 0, err
+    assert asked == [(Path("here"), 2.5, 4)]
+    assert "here/instruments" in out
+    code, _, err = longvie("train", "instruments", "--minutes", "1,2")
+    assert code == 2 and "one number" in err
 
 
 def test_doctor_tells_what_matters(longvie: object) -> None:

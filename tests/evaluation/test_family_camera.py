@@ -66,9 +66,8 @@ def test_what_it_ignores_hardly_moves_it() -> None:
 
 def test_it_says_what_is_missing() -> None:
     known = take(SCENE)
-    for facts, video in ((known.facts(focal=None), None), (known.facts(), np.full_like(known.truth, 90))):
-        found = measure(FAMILY, known, video, facts)
-        assert "points to follow" in refusal(found, "ctl.pose.rotation") == refusal(found, "ctl.pose.translation")
+    found = measure(FAMILY, known, None, known.facts(focal=None))
+    assert refusal(found, "ctl.pose.rotation") == refusal(found, "ctl.pose.translation")
     assert "no 8 frames" in refusal(measure(FAMILY, known.cut(8)), "ctl.pose.rotation")
     probe = FAMILY.open(known.facts())
     for moment in moments(known, pose=None):
@@ -81,6 +80,17 @@ def test_a_camera_that_only_turns_has_no_travel() -> None:
     poses = known.poses.copy()
     poses[:, :3, 3] = poses[:1, :3, 3]
     still = replace(known, poses=poses, depth=np.full_like(known.depth, 5.0))
-    found = measure(FAMILY, still)
+    probe = FAMILY.open(known.facts())
+    for moment in moments(still, truth=None):
+        probe.see(moment)
+    found = probe.values()
     assert number(found, "ctl.pose.rotation") >= 0
     assert "does not travel" in refusal(found, "ctl.pose.translation")
+
+
+def test_where_the_truth_tells_no_camera_nothing_is_counted() -> None:
+    known = take(SCENE)
+    grey = replace(known, truth=np.full_like(known.truth, 90))
+    assert "truth itself does not show" in refusal(measure(FAMILY, grey, known.truth), "ctl.pose.rotation")
+    flat = np.full_like(known.truth, 90)  # the truth tells it, the video does not: lost
+    assert pose(flat) == (TURNED, ASTRAY)

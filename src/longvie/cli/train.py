@@ -10,7 +10,7 @@ from longvie.errors import ConfigError
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="What to train: world.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="What to train: world, or instruments (of eval).", show_default=False)],
     stage: Annotated[str, typer.Option("--stage", help="One stage, or all of them in order.")] = "all",
     out: Annotated[str, typer.Option("--out", help="A folder; what is in it is gone on with.")] = "runs/world",
     device: Annotated[str, typer.Option("--device", help="cpu or cuda; changes sizes of batches only.")] = "cpu",
@@ -18,7 +18,10 @@ def train(
         bool, typer.Option("--large", help="The plan of one large GPU: more clips, a wider model.")
     ] = False,
     clips: Annotated[int | None, option("--clips", "How many clips of the world to draw.")] = None,
-    minutes: Annotated[str | None, option("--minutes", "Of autoencoder, decoder, base, history: 45,20,60,20.")] = None,
+    minutes: Annotated[
+        str | None,
+        option("--minutes", "Of autoencoder, decoder, base, history: 45,20,60,20; of instruments: one number."),
+    ] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
@@ -33,8 +36,13 @@ def train(
     from longvie.request import local
     from longvie.training import world
 
+    if model == "instruments":
+        _instruments(local(out), minutes, runtime.checked_seed(seed), threads, quiet=quiet)
+        return
     if model != "world":
-        raise ConfigError(f"'{printable(model[:60])}' cannot be trained here; {nearest(model, ('world',))}")
+        raise ConfigError(
+            f"'{printable(model[:60])}' cannot be trained here; {nearest(model, ('world', 'instruments'))}"
+        )
     plan = replace(world.Plan.gpu() if large else world.Plan(), seed=runtime.checked_seed(seed), steps=steps)
     if clips is not None:
         plan = replace(plan, clips=_counted(clips, "--clips"))
@@ -46,6 +54,20 @@ def train(
     place = str(runtime.device(device))
     world.train(local(out), stage, plan, device=place, report=lambda line: note(line, quiet))
     print(f"{out}: {stage} is done; use it with --model {Path(out) / 'world'}")
+
+
+def _instruments(out: Path, minutes: str | None, seed: int, threads: int | None, *, quiet: bool) -> None:
+    """The small networks that `longvie eval` looks with."""
+    from longvie import runtime
+    from longvie.evaluation.instruments.train import train_instruments
+
+    try:
+        asked = 30.0 if minutes is None else float(minutes)
+    except ValueError:
+        raise ConfigError(f"--minutes is '{printable(str(minutes)[:60])}'; instruments take one number") from None
+    runtime.threads(threads)
+    train_instruments(out, asked, seed, tell=lambda line: note(line, quiet))
+    print(f"{out / 'instruments'}: what belongs into longvie/weights/instruments")
 
 
 def _counted(number: int, name: str) -> int:

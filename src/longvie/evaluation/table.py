@@ -180,7 +180,7 @@ def _refusals(names: Sequence[str], known: Mapping[str, Metric], found: Mapping[
             if known[name].tier == "W2":
                 continue
             why = [line["refused"] for line in results.videos.get(name, {}).values() if "refused" in line]
-            if why:
+            if why and not why[0].startswith("needs "):
                 yield f"- {maker_name}, `{name}`: {len(why)} of {len(results.videos[name])} videos ({why[0]})"
 
 

@@ -20,6 +20,7 @@ FEWEST = 12  # points that a camera can be found from
 INLIER = 4.0  # pixels at 256 px height that a point may be off
 TRAVEL = 0.02  # of the median depth of the points: a camera that moves less has no direction worth the name
 TURNED, ASTRAY = 30.0, 2.0  # degrees and ratio that count as lost; beyond them it no longer matters how far
+TELLS = (1.0, 0.3)  # errors up to which the truth's own camera counts as told: degrees, share of the travel
 SEED = 0
 
 Grey = UInt8[np.ndarray, "h w"]
@@ -35,20 +36,20 @@ class Picked:
     paths: Paths
 
 
-class CameraError:
-    """One frame and its points in memory."""
+class Chase:
+    """One frame and its points in memory, of one video."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.picked: Picked | None = None
         self.before: Grey | None = None
-        self.rotation, self.translation = Tally(facts.fps), Tally(facts.fps)
 
-    def see(self, moment: Moment) -> None:
+    def see(self, moment: Moment) -> "Found | None":
+        """What a span says at its end; None on the way, and where there were no points to begin with."""
         passed = moment.number % EVERY
         if passed > SPAN or (passed and self.picked is None):
-            return
-        grey = ready(moment.grey)
+            return None
+        grey, found = ready(moment.grey), None
         if passed == 0:
             now = view(moment, self.facts)
             self.picked = None if now is None else _pick_up(grey, now)
@@ -56,32 +57,74 @@ class CameraError:
             self.picked.paths.step(self.before, grey)
         if passed == SPAN and self.picked is not None:
             now = view(moment, self.facts)
-            if now is not None:
-                self._compare(self.picked, now, moment.time)
+            found = None if now is None else _compared(self.picked, now)
             self.picked = None
         self.before = grey
+        return found
 
-    def _compare(self, picked: Picked, now: View, time: float) -> None:
-        """Errors of the camera since the points were picked up, if there were points enough to begin with."""
-        static = reproject(picked.start, now)[1][picked.y, picked.x]
-        if static.sum() < FEWEST:
+
+@dataclass(frozen=True)
+class Found:
+    """Errors of a camera: degrees, and a share of its travel, where it travels."""
+
+    rotation: float
+    translation: float | None
+
+    @property
+    def tells(self) -> bool:
+        """Whether a video that is right shows its camera here."""
+        return self.rotation <= TELLS[0] and (self.translation is None or self.translation <= TELLS[1])
+
+
+def _compared(picked: Picked, now: View) -> Found | None:
+    """The camera since the points were picked up, if there were points enough to begin with."""
+    static = reproject(picked.start, now)[1][picked.y, picked.x]
+    if static.sum() < FEWEST:
+        return None
+    depth = picked.start.depth[picked.y, picked.x]
+    true = between(picked.start.pose, now.pose)
+    height, width = now.depth.shape
+    points = rays((height, width), now.focal)[picked.y, picked.x] * depth[:, None]
+    used = static & picked.paths.alive
+    found = camera(points[used], picked.paths.places[used], now.focal, (height, width))
+    rotation = TURNED if found is None else min(TURNED, _angle(true, found))
+    travel = float(np.linalg.norm(_eye(true)))
+    if travel < TRAVEL * float(np.median(depth[static])):
+        return Found(rotation, None)
+    off = ASTRAY if found is None else float(np.linalg.norm(_eye(true) - _eye(found)) / travel)
+    return Found(rotation, min(ASTRAY, off))
+
+
+class CameraError:
+    """The video and, where it is known, the truth, which says in which spans a camera can be told at all."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.made, self.true = Chase(facts), Chase(facts)
+        self.rotation, self.translation = Tally(facts.fps), Tally(facts.fps)
+        self.untold = 0
+
+    def see(self, moment: Moment) -> None:
+        made = self.made.see(moment)
+        if moment.truth is not None:
+            true = self.true.see(moment.true)
+            if true is None or not true.tells:
+                self.untold += moment.number % EVERY == SPAN and moment.depth is not None and moment.pose is not None
+                return
+            made = made or Found(TURNED, None if true.translation is None else ASTRAY)  # nothing there to follow
+        if made is None:
             return
-        depth = picked.start.depth[picked.y, picked.x]
-        true = between(picked.start.pose, now.pose)
-        height, width = now.depth.shape
-        points = rays((height, width), now.focal)[picked.y, picked.x] * depth[:, None]
-        used = static & picked.paths.alive
-        found = camera(points[used], picked.paths.places[used], now.focal, (height, width))
-        self.rotation.add(time, TURNED if found is None else min(TURNED, _angle(true, found)))
-        travel = np.linalg.norm(_eye(true))
-        if travel >= TRAVEL * float(np.median(depth[static])):
-            off = ASTRAY if found is None else float(np.linalg.norm(_eye(true) - _eye(found)) / travel)
-            self.translation.add(time, min(ASTRAY, off))
+        self.rotation.add(moment.time, made.rotation)
+        if made.translation is not None:
+            self.translation.add(moment.time, made.translation)
 
     def values(self) -> Mapping[str, Value | Refused]:
         rotation, translation = self.rotation.mean(), self.translation.mean()
         if not self.rotation.n:
-            rotation = Refused(f"no {SPAN} frames with depth, cameras, focal length and {FEWEST} points to follow")
+            rotation = Refused(
+                f"in {self.untold} spans the truth itself does not show its camera"
+                if self.untold
+                else f"no {SPAN} frames with depth, cameras, focal length and {FEWEST} points to follow"
+            )
         if not self.translation.n:
             translation = rotation if isinstance(rotation, Refused) else Refused("the commanded camera does not travel")
         return {"ctl.pose.rotation": rotation, "ctl.pose.translation": translation}
@@ -138,21 +181,22 @@ def _eye(motion: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, " 3"]:
 FORMULA = (
     "camera of V_t+8 by PnP-RANSAC (4 px at 256 px height, then least squares) from the 3-D points that D_t commands "
     "at up to 400 corners of V_t, followed by pyramidal Lucas-Kanade from frame to frame; static points (their depth "
-    "reprojects within 3 %) away from outlines"
+    "reprojects within 3 %) away from outlines; where the truth is known, only in spans in which the same of the truth "
+    f"is off by at most {TELLS[0]:g} degrees and {TELLS[1]:g} of the way: fog, night and bare ground tell no camera"
 )
 NEEDS: frozenset[Need] = frozenset({"depth", "poses"})
 FAMILY = Family(
     "camera",
     (
         Metric(
-            "ctl.pose.rotation", 1, "turn of the camera, against the turn commanded",
+            "ctl.pose.rotation", 2, "turn of the camera, against the turn commanded",
             f"arccos((tr(R^T R') - 1) / 2) of the commanded R and R' of the {FORMULA}; {TURNED:g} at most and where "
             "none is found; mean over 8 of every 16 frames",
             "degrees", "lower", (0.0, TURNED), NEEDS,
             sees=("lag", "frozen", "unrelated", "shuffled"), ignores=("saturation", "flicker", "swap"),
         ),
         Metric(
-            "ctl.pose.translation", 1, "travel of the camera, against the travel commanded",
+            "ctl.pose.translation", 2, "travel of the camera, against the travel commanded",
             f"|e - e'| / |e| of the way e that the camera is commanded and e' of the {FORMULA}; {ASTRAY:g} at most and "
             "where none is found; mean over those 8 of every 16 frames in which |e| is "
             f"{100 * TRAVEL:g} % of the median depth",
