@@ -268,7 +268,7 @@ TASKS = (
     ),
     Task(
         "windows",
-        "70 features of windows of 16 frames: 64 learned, by convolutions over frames and then over time; 6 of fine detail",
+        "70 features of windows of 16 frames: 64 learned, by convolutions over frames, then time; 6 of fine detail",
         WindowNet,
         window_loss,
         trial.window_errors,
