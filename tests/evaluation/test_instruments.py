@@ -82,7 +82,7 @@ def test_features_tell_damaged_windows_from_whole_ones() -> None:
             polynomial_mmd(trial.features(net, trial.broken_windows(held_out().picture, kind, at, random)), whole)
             for at in (0.0, 1.0)
         )
-        assert mild < strong and strong > 0.1
+        assert strong > mild + 1
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -210,7 +210,8 @@ def test_every_task_has_a_loss_that_moves_all_its_weights(task: train.Task) -> N
     network = task.network().train()
     task.loss(network, held_out(), np.random.Generator(np.random.PCG64(0))).backward()
     for name, weight in network.named_parameters():
-        assert weight.grad is not None and weight.grad.isfinite().all() and weight.grad.any(), name
+        assert weight.grad is not None and weight.grad.isfinite().all(), name
+        assert weight.grad.any() or name.endswith("bias"), name  # as many rows too high as too low: a bias stays
 
 
 def test_training_takes_some_time(tmp_path: Path) -> None:
