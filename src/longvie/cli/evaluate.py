@@ -191,7 +191,7 @@ def calibrate_metrics(
         rows = calibrate.ladder(out, worlds, families=families, workers=workers, tell=meter.at)
     known = registry.metrics([family for family in registry.all_families() if family.name in families])
     found = calibrate.curves(calibrate.together(rows, known))
-    text = calibrate.page(known, found, worlds)
+    text = calibrate.page(known, found, worlds, families)
     if docs is not None:
         write_bytes_atomically(docs, text.encode())
     wrong = calibrate.broken(known, found)

@@ -231,17 +231,25 @@ def broken(metrics: Mapping[str, Metric], found: Mapping[tuple[str, str], Curve]
 # as a page
 
 
-def page(metrics: Mapping[str, Metric], found: Mapping[tuple[str, str], Curve], worlds: int) -> str:
+def page(
+    metrics: Mapping[str, Metric], found: Mapping[tuple[str, str], Curve], worlds: int, families: Sequence[str]
+) -> str:
     """The ladder as Markdown: floors and ceilings, then for each metric and fault how far it moves and how surely."""
     faults = list(FAULTS)
     known = [metric for name, metric in metrics.items() if any(key[0] == name for key in found)]
     lines = [
         "# The damage ladder",
         "",
-        f"Made by `longvie eval calibrate` on {worlds} test worlds of {FRAMES} frames at 96×176. Each cell: Spearman's",
-        "rank correlation of the fault's level (0 to 5) and the metric's mean over worlds, and in brackets the largest",
-        "move in percent of the metric's range here. **Bold**: the metric claims to follow the fault. _Slanted_: it",
-        "claims to ignore it. ✗: the claim is not borne out. –: refused at some level in every world.",
+        f"Made on {worlds} test worlds of {FRAMES} frames at 96×176 by",
+        "",
+        "```bash",
+        f"longvie eval calibrate --out ladder --worlds {worlds} --metrics {','.join(families)} --docs docs/ladder.md",
+        "```",
+        "",
+        "Each cell: Spearman's rank correlation of the fault's level (0 to 5) and the metric's mean over the worlds that",
+        "have a number at every level, and in brackets the largest move in percent of the metric's range here. **Bold**:",
+        "the metric claims to follow the fault. _Slanted_: it claims to ignore it. ✗: the claim is not borne out. –: no",
+        "world has a number at every level.",
         "",
         "| fault | levels 1 to 5 |",
         "|---|---|",

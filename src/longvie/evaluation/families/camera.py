@@ -201,7 +201,7 @@ FAMILY = Family(
             "where none is found; mean over those 8 of every 16 frames in which |e| is "
             f"{100 * TRAVEL:g} % of the median depth",
             "", "lower", (0.0, ASTRAY), NEEDS,
-            sees=("camera", "lag", "frozen", "unrelated", "shuffled"), ignores=("saturation", "flicker", "swap"),
+            sees=("lag", "frozen", "unrelated", "shuffled"), ignores=("saturation", "flicker", "swap"),
         ),
     ),
     CameraError,

@@ -135,7 +135,7 @@ FAMILY = Family(
             f"{100 * SAME:g} %) and a tenth more depth moves the pixel by 1 px and its grey by 3 levels; mean of pairs "
             "with 1 % such pixels",
             "", "lower", (0.0, float(SCALES[-1] - 1)), NEEDS,
-            sees=("geometry", "camera", "lag", "frozen", "unrelated", "shuffled"),
+            sees=("camera", "lag", "frozen", "unrelated", "shuffled"),
             ignores=("blur", "saturation", "flicker", "swap"),
         ),
         Metric(

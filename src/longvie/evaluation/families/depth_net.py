@@ -102,7 +102,7 @@ FAMILY = Family(
         Metric(
             "depth_net.delta", 1, "share of right depths, by a small network",
             f"mean over frames of the share of cells with max(z'/z, z/z') < {depth.CLOSE}; {READ}",
-            "", "higher", (0.0, 1.0), NEEDS, tier="W1", sees=SEES,
+            "", "higher", (0.0, 1.0), NEEDS, tier="W1", sees=("lag", "unrelated", "shuffled"),
         ),
         Metric(
             "depth_net.floor", 1, "depth error of the true video, by a small network",

@@ -14,7 +14,7 @@ from longvie.evaluation.metric import Better, Facts, Family, Gathered, Metric, M
 
 LEAST = 8  # windows on each side
 RESAMPLES = 200  # of the interval
-FAULTS = ("frozen", "blur", "noise", "saturation")  # tried on films of ten seconds, so on the shortest windows alone
+FAULTS = ("frozen", "blur", "noise")  # tried on films of ten seconds, so on the shortest windows alone
 
 Distance = Literal["frechet", "mmd"]
 
