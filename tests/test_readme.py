@@ -67,7 +67,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_pages_name_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in ("generate", "train", "world render", "control render", "bench speed", "bench controls", "models show"):
+    made = ("generate", "train", "world render", "control render", "models show")
+    measured = (
+        "bench speed",
+        "bench controls",
+        "eval run",
+        "eval make",
+        "eval table",
+        "eval calibrate",
+        "eval compare",
+    )
+    for verb in (*made, *measured):
         assert cli.run([*verb.split(), "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) | {"--help"}
     foreign = {"--extra-index-url", "--verify"}
