@@ -92,9 +92,11 @@ class ModelSection:
     """Which weights, and the form of the video that leaves them."""
 
     ckpt: str = "world"  # a name (`longvie models list`) or a folder with a card.json
-    base: str | None = None  # longvie-2 alone: folder of Wan2.1-I2V-14B-480P
+    base: str | None = None  # folder of Wan2.1-I2V-14B-480P for longvie-2, of Wan2.1-T2V-1.3B for longlive-1.3b
     control: str | None = None  # longvie-2 alone: control.safetensors
     attention: str | None = None  # longvie-2 alone: dit.safetensors
+    live: str | None = None  # longlive-1.3b alone: longlive_base.safetensors, or a folder with it
+    lora: str | None = None  # lora.safetensors for longlive-1.3b, any adapter for longvie-2
     frame_size: Size | None = field(default=None, metadata={"read": read_size})  # converted to it; None: the model's
     fps: float | None = field(default=None, metadata=within(0, LOCAL.frames_per_second, open_low=True))
     duration: float | None = field(default=None, metadata=within(0, LOCAL.seconds, open_low=True))  # seconds
@@ -128,7 +130,7 @@ class ControlsSection:
 class SamplingSection:
     """How the noise becomes a video."""
 
-    mode: Literal["deterministic", "stochastic"] = "deterministic"
+    mode: Literal["deterministic", "stochastic"] | None = None
     chunk_seconds: float | None = field(default=None, metadata=within(0, 60, open_low=True))  # new video per clip
     overlap_seconds: float | None = field(default=None, metadata=within(0, 60))  # of it that the next clip looks at
     steps: int | None = field(default=None, metadata=within(1, 1000))
@@ -147,11 +149,19 @@ class OutputSection:
 
 @dataclass(frozen=True)
 class EngineSection:
-    """How clips are tied together; fields of `engine.clip.ClipConfig` that are no matter of sampling."""
+    """Which engine, and how it ties together what it makes; fields of `ClipConfig` and `LiveConfig`, but for those of
+    sampling.
+    """
 
-    seam: Literal["latent", "pixel"] | None = None
-    recent: int | None = field(default=None, metadata=within(0, 64))  # last latent frames that the next clip sees
+    kind: Literal["clip", "live"] | None = None  # None: the first of those that the weights were trained for
+    recent: int | None = field(default=None, metadata=within(0, 64))  # last latent frames that what comes next sees
+    seam: Literal["latent", "pixel"] | None = None  # of clips
     clip: int | None = field(default=None, metadata=within(1, 256))  # latent frames that a clip adds
+    block: int | None = field(default=None, metadata=within(1, 64))  # latent frames that the live engine makes at once
+    sink: int | None = field(default=None, metadata=within(0, 64))  # first latent frames that it never forgets
+    positions: Literal["relative", "absolute"] | None = None
+    on_words: Literal["recache", "keep", "clear"] | None = None  # its memory, when the words change
+    renews: int | None = field(default=None, metadata=within(1, 1000))  # blocks that one picture is moved for
 
 
 @dataclass(frozen=True)
@@ -212,6 +222,7 @@ PRESETS: Mapping[str, LongVieConfig] = types.MappingProxyType(
         "world": LongVieConfig(),
         "tiny": LongVieConfig(model=ModelSection(ckpt="tiny")),
         "longvie-2": LongVieConfig(model=ModelSection(ckpt="longvie-2")),
+        "longlive-1.3b": LongVieConfig(model=ModelSection(ckpt="longlive-1.3b")),
     }
 )
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import longlive_made as published_made
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
@@ -13,11 +15,17 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from longvie.errors import WeightsError
+from longvie.controls.text import parse
+from longvie.engine.clip import ClipEngine
+from longvie.engine.script import Script
+from longvie.errors import ControlError, ScriptError, WeightsError
 from longvie.models import names
+from longvie.models.downloads import longlive
 from longvie.models.encoders import WordEncoder
+from longvie.models.lora import read_adapter
 from longvie.models.models import (
     CARD,
+    LONGLIVE_1_3B,
     LONGVIE_2,
     TINY,
     Card,
@@ -25,11 +33,16 @@ from longvie.models.models import (
     check_files,
     load,
     read_card,
+    read_longlive,
     read_longvie,
     save,
     tiny,
 )
 from longvie.models.transformer import VideoTransformer
+from longvie.models.weights import open_checkpoint, renamed
+from longvie.presets import ControlsSection, LongVieConfig
+from longvie.request import Inputs, prepare
+from small import direction, picture
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +84,16 @@ def test_the_same_seed_makes_the_same_tiny_models(made: Models) -> None:
     assert made.card.random
 
 
-@pytest.mark.parametrize("card", [TINY, LONGVIE_2])
+@pytest.mark.parametrize("card", [TINY, LONGVIE_2, LONGLIVE_1_3B])
 def test_a_card_is_its_text(card: Card) -> None:
     assert Card.from_json(card.to_json()) == card
+
+
+def test_a_card_of_before_is_one_of_the_clip_engine() -> None:
+    old = json.loads(LONGVIE_2.to_json())
+    del old["engines"]
+    assert Card.from_json(json.dumps(old)) == LONGVIE_2
+    assert (LONGVIE_2.engines, LONGLIVE_1_3B.engines) == (("clip",), ("live",))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +104,7 @@ def test_a_card_is_its_text(card: Card) -> None:
         {"fps": "fast"},
         {"predicts": "noise"},
         {"quirks": "all"},
+        {"engines": ["film"]},
         {"controls": None},
         {"fsp": 16},
         {"files": ["a"]},
@@ -146,7 +167,7 @@ def test_no_model_is_said(tmp_path: Path) -> None:
 
 
 def test_a_published_folder_that_is_not_complete_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="has neither transformer nor diffusion_pytorch_model"):
+    with pytest.raises(WeightsError, match=r"no transformer \(transformer or diffusion.*no picture encoder"):
         read_longvie(tmp_path, tmp_path / "control.safetensors")
 
 
@@ -203,6 +224,112 @@ def test_longvie_2_is_read_from_its_published_parts(tmp_path: Path) -> None:
     assert models.pictures.encode(torch.zeros(1, 3, 20, 30)).shape == (1, 5, 32)
     saved = save(models, tmp_path / "saved")
     assert replace(load(tmp_path / "saved", dtype=torch.bfloat16).card, files={}) == replace(saved, files={})
+
+
+def test_another_adapter_is_merged_into_longvie_2(tmp_path: Path) -> None:
+    base, control, attention = published(tmp_path)
+    plain = read_longvie(base, control, attention, dtype=torch.float32).transformer.state_dict()
+    layer, down, up = "diffusion_model.blocks.0.self_attn.q", torch.randn(2, 256), torch.randn(256, 2)
+    pair = {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up, f"{layer}.alpha": torch.tensor(1.0)}
+    lora = published_made.written(tmp_path / "lora.safetensors", pair)
+    got = read_longvie(base, control, attention, lora, dtype=torch.float32).transformer.state_dict()
+    changed = [name for name, weight in plain.items() if not torch.equal(weight, got[name])]
+    assert changed == ["blocks.0.self_attn.q.weight"]
+    assert_close(got[changed[0]], plain[changed[0]] + up @ down / 2)
+
+
+# --- LongLive -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "original"])
+def test_longlive_is_read_from_its_published_parts(tmp_path: Path, layout: str) -> None:
+    network = published_made.transformer()
+    pair = published_made.adapter(network)
+    make = published_made.wan_diffusers if layout == "diffusers" else published_made.wan_original
+    files = longlive(make(tmp_path / "Wan"), published_made.longlive(tmp_path / "LongLive", network, pair))
+    models = read_longlive(files)
+    assert models.card == LONGLIVE_1_3B
+    assert models.live is models.transformer
+    assert models.pictures is None
+    config = models.transformer.config
+    assert (config.in_channels, config.image_width, config.control_layers) == (16, None, 0)
+    assert models.autoencoder.latent_channels == 16
+    assert models.words.encode(["a red ball"]).shape == (1, 512, published_made.TEXT)
+    merged = read_adapter(files.lora, renamed(open_checkpoint(files.live), names.transformer)).merged
+    for name, weight in models.transformer.state_dict().items():
+        assert (weight.dtype == torch.float32) == ("time_" in name or "modulation" in name)
+        assert torch.equal(weight, merged(name, network.state_dict()[name]).to(weight.dtype)), name
+    everywhere = read_longlive(files, all_bfloat16=True).transformer
+    assert {weight.dtype for weight in everywhere.state_dict().values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("which", ["longlive_base", "lora"])
+def test_longlive_s_files_are_whole_or_refused_by_name(tmp_path: Path, which: str) -> None:
+    network = published_made.transformer()
+    parts = {"longlive_base": published_made.base(network), "lora": published_made.adapter(network)}
+    published_made.longlive(tmp_path, network, parts["lora"])
+    files = longlive(published_made.wan_diffusers(tmp_path / "Wan"), tmp_path)
+    lost = {"longlive_base": "blocks.1.norm3.weight", "lora": "blocks.1.cross_attn.o.lora_B.weight"}[which]
+    short = {name: tensor for name, tensor in parts[which].items() if not name.endswith(lost)}
+    published_made.written(tmp_path / f"{which}.safetensors", short)
+    with pytest.raises(WeightsError, match=rf"{which}\.safetensors does not fit the model: 1 missing \({lost}\)"):
+        read_longlive(files)
+    published_made.written(tmp_path / f"{which}.safetensors", {**parts[which], "critic.a": torch.zeros(1)})
+    with pytest.raises(WeightsError, match=r"1 unexpected \(critic\.a\)"):
+        read_longlive(files)
+
+
+def test_weights_for_the_live_engine_alone_are_saved_once(tmp_path: Path) -> None:
+    network = published_made.transformer()
+    ours = published_made.longlive(tmp_path / "LongLive", network, published_made.adapter(network))
+    models = read_longlive(longlive(published_made.wan_diffusers(tmp_path / "Wan"), ours))
+    save(models, tmp_path / "saved")
+    assert not (tmp_path / "saved" / "live").exists()
+    again = load(tmp_path / "saved", dtype=torch.bfloat16)
+    assert again.live is again.transformer
+    assert again.card.engines == ("live",)
+    for name, weight in models.transformer.state_dict().items():
+        assert torch.equal(again.transformer.state_dict()[name], weight.bfloat16())
+
+
+def words_alone(made: Models) -> Models:
+    """LongLive's form at the size of the tiny models."""
+    transformer = VideoTransformer(
+        width=48, layers=1, heads=2, ffn=64, in_channels=16, text_width=made.words.width, time_width=32
+    )
+    card = replace(LONGLIVE_1_3B, size=TINY.size)
+    return replace(made, card=card, transformer=transformer.eval(), live=transformer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "said"),
+    [
+        ("depth", ControlError, "was not trained on 'depth'; it knows none"),
+        ("tracks", ControlError, "was not trained on 'tracks'; it knows none"),
+        ("picture", ScriptError, "takes no pictures"),
+        ("beats", ControlError, "does not hear beats"),
+    ],
+)
+def test_longlive_takes_words_alone(made: Models, asked: str, kind: type[Exception], said: str) -> None:
+    given: dict[str, Any] = {"picture": picture(), "beats": np.zeros(5, np.float32)}
+    controls = (direction(asked, 5),) if asked in ("depth", "tracks") else ()
+    known = {asked: given[asked]} if asked in given else {}
+    script = Script(5, TINY.size, 16, parse("a red ball"), controls=controls, **known)
+    with pytest.raises(kind, match=rf"longlive-1\.3b {said}"):
+        ClipEngine(words_alone(made)).run(script)
+
+
+@pytest.mark.parametrize("control", ["depth", "tracks", "sketch", "segmentation"])
+def test_a_control_for_longlive_is_refused_before_any_file_is_read(control: str) -> None:
+    config = LongVieConfig(controls=ControlsSection(**{control: "nowhere.npz"}), prompt="a red ball")
+    with Inputs() as inputs, pytest.raises(ControlError, match=f"not trained on {control}; it knows none"):
+        prepare(config, LONGLIVE_1_3B, inputs)
+
+
+def test_size_rate_and_steps_of_longlive_are_the_published_ones() -> None:
+    card = LONGLIVE_1_3B
+    assert (card.size, card.fps, card.text_len) == ((480, 832), 16, 512)
+    assert (card.steps, card.shift, card.guidance, card.predicts) == (4, 5.0, 1.0, "velocity")
 
 
 def test_moving_models_says_nothing(made: Models, capfd: pytest.CaptureFixture[str]) -> None:

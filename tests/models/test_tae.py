@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from longvie.errors import ConfigError, InputError, ShapeError
 from longvie.models.tae import TaeState, TinyAutoencoder
+from longvie.training.stages.autoencoder import grown
 
 SEEDS = range(6)
 CLOSE = {"atol": 2e-5, "rtol": 0.0}  # the same sums in another order
@@ -344,3 +345,42 @@ def test_a_preview_cannot_grow_more_than_its_model() -> None:
         published().preview((True, True, True), (True, True, True))
     with pytest.raises(ConfigError, match="entries"):
         published().preview((False,), (True, True, True))
+
+
+def test_a_decoder_that_looks_at_guides_shows_what_they_show_where_they_count() -> None:
+    """And is what it was without them."""
+    torch.manual_seed(0)
+    plain = TinyAutoencoder(decoder_widths=(8, 8, 8), encoder_widths=(8, 8, 8))
+    looking = grown(plain, (2, 2, 3), guides=5)
+    latents = torch.randn(1, 16, 3, 2, 3)
+    guides = torch.zeros(1, 5, 9, 16, 24)
+    guides[:, :3] = torch.rand(1, 3, 9, 16, 24) * 2 - 1
+    guides[:, 3, 4:] = 1.0
+    with torch.no_grad():
+        was, alone, shown = (
+            plain.decode(latents)[0],
+            looking.decode(latents)[0],
+            looking.decode(latents, guides=guides)[0],
+        )
+    assert torch.allclose(alone, was, atol=1e-5)
+    assert (shown[:, :, 4:] - guides[:, :3, 4:]).abs().mean() < 0.2 * (was[:, :, 4:] - guides[:, :3, 4:]).abs().mean()
+    assert (shown[:, :, :4] - was[:, :, :4]).abs().mean() < 0.05 * (was[:, :, :4] - guides[:, :3, :4]).abs().mean()
+
+
+@pytest.mark.parametrize(("model", "guides"), [("plain", 5), ("looking", 4), ("looking", 5)])
+def test_guides_that_do_not_fit_are_refused(model: str, guides: int) -> None:
+    plain = TinyAutoencoder(decoder_widths=(8, 8, 8), encoder_widths=(8, 8, 8))
+    made = {"plain": plain, "looking": grown(plain, guides=5)}[model]
+    frames = 9 if (model, guides) != ("looking", 5) else 12
+    with pytest.raises(ShapeError, match=r"guides of .* this decoder takes"):
+        made.decode(torch.randn(1, 16, 3, 2, 3), guides=torch.zeros(1, guides, frames, 16, 24))
+
+
+def test_what_looks_at_guides_is_saved_and_loaded_as_it_is(tmp_path: Path) -> None:
+    made = grown(TinyAutoencoder(decoder_widths=(8, 8, 8), encoder_widths=(8, 8, 8)), guides=5)
+    made.save_pretrained(tmp_path)
+    again = TinyAutoencoder.from_pretrained(tmp_path)
+    assert again.guides == 5
+    latents, guides = torch.randn(1, 16, 2, 2, 3), torch.rand(1, 5, 5, 16, 24)
+    with torch.no_grad():
+        assert torch.equal(again.decode(latents, guides=guides)[0], made.decode(latents, guides=guides)[0])

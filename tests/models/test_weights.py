@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.testing import assert_close
@@ -63,7 +64,13 @@ def equal(got: VideoTransformer, wanted: VideoTransformer) -> None:
 # --- layouts --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefix", ["", "pipe.dit.", "model.", "model.diffusion_model.", "_fsdp_wrapped_module."])
+PREFIXES = (
+    *("", "pipe.dit.", "model.", "model.diffusion_model.", "_fsdp_wrapped_module."),
+    *("generator.model.", "generator_ema.model._fsdp_wrapped_module."),
+)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("layout", ["wan", "diffusers"])
 def test_a_published_transformer_in_any_layout(
     model: VideoTransformer, tmp_path: Path, layout: str, prefix: str
@@ -75,6 +82,41 @@ def test_a_published_transformer_in_any_layout(
     base = written(tmp_path, prefixed(own, prefix))
     control = written(tmp_path, prefixed(branches(model), "pipe.dual_controller."), "control.safetensors")
     equal(read_transformer(base, control=control, head=HEAD), model)
+
+
+@pytest.mark.parametrize("layout", ["wan", "diffusers"])
+def test_a_transformer_of_words_alone(tmp_path: Path, layout: str) -> None:
+    """Wan's text-to-video form: 16 channels in, no pictures, no branches; with the fragments of a sharded trainer."""
+    options = {name: value for name, value in OPTIONS.items() if name not in ("image_width", "control_layers")}
+    model = VideoTransformer(**options, in_channels=16).eval()
+    named = {names.to_diffusers(name) if layout == "diffusers" else name: w for name, w in trunk(model).items()}
+    fragments = {name.replace("ffn.", "_fsdp_wrapped_module.ffn."): weight for name, weight in named.items()}
+    got = read_transformer(written(tmp_path, prefixed(fragments, "model.")), head=HEAD)
+    equal(got, model)
+    assert (got.config.in_channels, got.config.image_width, got.config.control_layers) == (16, None, 0)
+
+
+def test_all_names_of_wan_1_3b_are_those_of_diffusers_and_back() -> None:
+    with torch.device("meta"):
+        ours = VideoTransformer(width=1536, layers=30, heads=12, ffn=8960, in_channels=16).state_dict()
+        theirs = WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30).state_dict()
+    assert len(ours) == 825
+    assert {names.to_diffusers(name): weight.shape for name, weight in ours.items()} == {
+        name: weight.shape for name, weight in theirs.items()
+    }
+    assert {name: back for name in ours if (back := names.ours(names.to_diffusers(name))) != name} == {}
+    shapes = {name: tuple(weight.shape) for name, weight in ours.items()}
+    assert described(shapes) == {
+        "width": 1536,
+        "heads": 12,
+        "layers": 30,
+        "ffn": 8960,
+        "in_channels": 16,
+        "out_channels": 16,
+        "text_width": 4096,
+        "time_width": 256,
+        "patch": (1, 2, 2),
+    }
 
 
 def test_attention_weights_replace_their_part_of_the_trunk(model: VideoTransformer, tmp_path: Path) -> None:
@@ -199,12 +241,12 @@ def test_a_pickle_is_never_opened(tmp_path: Path, name: str) -> None:
         open_checkpoint(tmp_path / name)
     assert not marker.exists()
     if not name.endswith(".safetensors"):
-        assert f"longvie models convert {name} w.safetensors" in str(caught.value)
+        assert str(caught.value).endswith(f"longvie models convert {tmp_path / name} {tmp_path / 'w.safetensors'}")
 
 
 def test_a_folder_of_pickles_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "model.pth").write_bytes(b"")
-    with pytest.raises(WeightsError, match="longvie models convert"):
+    (tmp_path / "a model.pth").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"longvie models convert '.*a model\.pth' '.*a model\.safetensors'$"):
         open_checkpoint(tmp_path)
 
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from longvie.cli.terminal import table
+from longvie.cli.terminal import option, table
 
-app = typer.Typer(help="Models: which there are, what they can do.", no_args_is_help=True)
+app = typer.Typer(help="Models: which there are, what they can do, and pickles as safetensors.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -31,3 +31,17 @@ def show(
     print(card_of(section).to_json(), end="")
     if verify:
         print(f"{compared(section)} files are those that the card names")
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[str, typer.Argument(help="A .pt, .pth, .bin or .ckpt file.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="A new .safetensors file.", show_default=False)],
+    part: Annotated[str, option("--part", "Which part of it, such as generator; needed where there are several.")] = "",
+) -> None:
+    """A pickled checkpoint as safetensors, opened in a process of its own that reads tensors and runs nothing."""
+    from longvie.models.convert import convert as converted
+    from longvie.request import local
+
+    done = converted(local(source), local(target), part=part)
+    print(f"{done.target}: {done.tensors} tensors of part {done.part}, sha256 {done.sha256}")

@@ -19,7 +19,7 @@ CHILD = Path(__file__).with_name("unpickle.py")
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: which part of the pickle ("" is all of it), how many tensors, and the file's sha256."""
+    """What was written: which part of the pickle ("." is what lies in none), how many tensors, the file's sha256."""
 
     target: Path
     part: str
@@ -31,8 +31,9 @@ def convert(source: Path, target: Path, *, part: str = "") -> Converted:
     """Write the tensors of a pickled checkpoint as safetensors.
 
     Args:
-        target: must not exist; it appears when it is complete.
-        part: which mapping inside the pickle, dots between levels (`generator_ema`); needed where there are several.
+        target: must not exist, and appears when it is complete; its folder is made if need be.
+        part: which mapping inside the pickle, dots between levels (`generator_ema`), "." for the tensors that lie in
+            none; needed where there are several.
 
     Raises:
         WeightsError: no such file, a target that exists or is no `.safetensors`, a pickle that holds more than tensors
@@ -42,6 +43,7 @@ def convert(source: Path, target: Path, *, part: str = "") -> Converted:
         raise WeightsError(f"no file {source}")
     if target.suffix != ".safetensors" or target.exists():
         raise WeightsError(f"{target.name} exists already or does not end in .safetensors; name a new file")
+    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         draft = Path(folder) / target.name
         command = [sys.executable, "-I", str(CHILD), str(source.resolve()), str(draft.resolve()), part]

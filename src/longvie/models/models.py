@@ -1,7 +1,7 @@
 """`Models`: all that an engine needs, and the card that says what the weights were made for.
 
 A model is a folder: `card.json`, `transformer/`, `autoencoder/`, `words/`, and where it has them `live/` and
-`pictures/`. Published checkpoints have layouts of their own and are read by `read_longvie`.
+`pictures/`. Published checkpoints have layouts of their own and are read by `read_longvie` and `read_longlive`.
 """
 
 import json
@@ -17,12 +17,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from longvie.errors import WeightsError
+from longvie.models import names
 from longvie.models.autoencoder import Autoencoder, WanAutoencoder
+from longvie.models.downloads import AUTOENCODER, PICTURES, TOKENIZER, TRUNK, WORDS, LongLive, find
 from longvie.models.encoders import PictureEncoder, WordEncoder
+from longvie.models.lora import in_blocks, read_adapter
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.models.weights import (
     PRECISE,
+    as_stored,
     digest,
     fill,
     open_checkpoint,
@@ -30,6 +34,7 @@ from longvie.models.weights import (
     read_transformer,
     read_video_autoencoder,
     read_word_encoder,
+    renamed,
 )
 
 CARD = "card.json"
@@ -57,6 +62,7 @@ class Card:
         holds: what the condition shows where nothing is given (`conditioning.held`): nothing, the last picture, or that
             picture moved along the tracks.
         text_len: tokens of text.
+        engines: which engines the weights were trained for: clip after clip, or live with a memory.
         quirks: name of the published oddities that the weights were trained with; "" is none.
         random: the weights are random (`tiny`): good for tests, and to be said when they are used.
         files: sha256 of each file of weights, by its path in the folder.
@@ -77,6 +83,7 @@ class Card:
     negative: str = ""
     holds: Literal["nothing", "last", "moved"] = "nothing"
     text_len: int = 64
+    engines: tuple[Literal["clip", "live"], ...] = ("clip",)
     quirks: Literal["", "longvie-2"] = ""
     random: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +117,7 @@ TINY = Card(
     controls=("depth", "sketch", "segmentation", "tracks"),
     dense_kinds=("depth", "sketch", "segmentation"),
     steps=2,
+    engines=("clip", "live"),
     random=True,
 )
 LONGVIE_2 = Card(
@@ -124,11 +132,25 @@ LONGVIE_2 = Card(
     text_len=512,
     quirks="longvie-2",
 )
+LONGLIVE_1_3B = Card(
+    name="longlive-1.3b",
+    size=(480, 832),
+    fps=16,
+    predicts="velocity",
+    controls=(),
+    text_len=512,
+    engines=("live",),
+)
 
 
 @dataclass(frozen=True)
 class Models:
-    """Networks that belong together. `live` is the causal transformer of the same world, where there is one."""
+    """Networks that belong together.
+
+    Attributes:
+        live: the causal transformer of the same world, where there is one; weights for the live engine alone have one
+            transformer, which stands in both places.
+    """
 
     card: Card
     transformer: VideoTransformer
@@ -154,9 +176,9 @@ def save(models: Models, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -
         WeightsError: an autoencoder that has no folder form.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, transformer in (("transformer", models.transformer), ("live", models.live)):
-        if transformer is not None:
-            _save_as(transformer, folder / name, dtype)
+    _save_as(models.transformer, folder / "transformer", dtype)
+    if models.live is not None and models.live is not models.transformer:
+        _save_as(models.live, folder / "live", dtype)
     _network(models.autoencoder).save_pretrained(folder / "autoencoder")
     models.words.save(folder / "words")
     if models.pictures is not None:
@@ -214,13 +236,15 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, verify: bool = Tru
     card = read_card(folder)
     if verify:
         check_files(folder, card, limit=HASHED_BYTES)
+    transformer = _load_transformer(folder / "transformer", dtype)
+    live = transformer if card.engines == ("live",) else None
     return Models(
         card=card,
-        transformer=_load_transformer(folder / "transformer", dtype),
+        transformer=transformer,
         autoencoder=_load_autoencoder(folder / "autoencoder", dtype),
         words=WordEncoder.load(folder / "words", dtype=dtype),
         pictures=PictureEncoder.load(folder / "pictures", dtype=dtype) if (folder / "pictures").is_dir() else None,
-        live=_load_transformer(folder / "live", dtype) if (folder / "live").is_dir() else None,
+        live=_load_transformer(folder / "live", dtype) if (folder / "live").is_dir() else live,
     )
 
 
@@ -326,6 +350,7 @@ def read_longvie(
     base: Path,
     control: Path,
     attention: Path | None = None,
+    lora: Path | None = None,
     *,
     dtype: torch.dtype = torch.bfloat16,
     all_bfloat16: bool = False,
@@ -336,38 +361,56 @@ def read_longvie(
         base: folder of the diffusers layout, or of the original one with its `.pth` files converted.
         control: `control.safetensors`.
         attention: `dit.safetensors`.
+        lora: an adapter for any of the transformer's layers, merged into them.
         all_bfloat16: whether the time layers are bfloat16 too, as LongVie computed; otherwise float32, as Wan did.
 
     Raises:
         WeightsError: something is missing, a pickle, or does not fit.
     """
-    precise = () if all_bfloat16 else PRECISE
-    file = "diffusion_pytorch_model.safetensors"
-    trunk = _first(base, "transformer", f"{file}.index.json", file)
+    trunk, autoencoder, words, tokenizer, pictures = find(base, TRUNK, AUTOENCODER, WORDS, TOKENIZER, PICTURES)
     return Models(
         card=LONGVIE_2,
-        transformer=read_transformer(trunk, control=control, attention=attention, dtype=dtype, precise=precise),
-        autoencoder=read_video_autoencoder(_first(base, "vae", "Wan2.1_VAE.safetensors"), dtype=dtype),
-        words=read_word_encoder(
-            _first(base, "text_encoder", "models_t5_umt5-xxl-enc-bf16.safetensors"),
-            _first(base, "tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json"),
+        transformer=read_transformer(
+            trunk,
+            control=control,
+            attention=attention,
+            change=as_stored if lora is None else read_adapter(lora, _shapes(trunk, control)).merged,
             dtype=dtype,
+            precise=() if all_bfloat16 else PRECISE,
         ),
-        pictures=read_picture_encoder(
-            _first(base, "image_encoder", "models_clip_open-clip-xlm-roberta-large-vit-huge-14.safetensors"),
-            dtype=dtype,
-        ),
+        autoencoder=read_video_autoencoder(autoencoder, dtype=dtype),
+        words=read_word_encoder(words, tokenizer, dtype=dtype),
+        pictures=read_picture_encoder(pictures, dtype=dtype),
     )
 
 
-def _first(base: Path, *choices: str) -> Path:
-    """The first of these that is there."""
-    for choice in choices:
-        if (base / choice).exists():
-            return base / choice
-    pickled = base / f"{Path(choices[-1]).stem}.pth"
-    if pickled.exists():
-        raise WeightsError(
-            f"{pickled.name} is a pickle: longvie models convert {pickled.name} {choices[-1]}, then again"
-        )
-    raise WeightsError(f"{base.name}/ has neither {' nor '.join(choices)}")
+def read_longlive(files: LongLive, *, dtype: torch.dtype = torch.bfloat16, all_bfloat16: bool = False) -> Models:
+    """LongLive over Wan2.1-T2V-1.3B, from the user's own downloads, its adapter merged.
+
+    LongLive's base holds the whole transformer; of Wan's own files the text encoder and the autoencoder are read.
+
+    Args:
+        files: where they lie, as `downloads.longlive` finds them.
+        all_bfloat16: whether the time layers are bfloat16 too, as LongLive computed; otherwise float32, as Wan did.
+
+    Raises:
+        WeightsError: something is missing, a pickle, or does not fit.
+    """
+    live = read_transformer(
+        files.live,
+        change=read_adapter(files.lora, _shapes(files.live), needed=in_blocks).merged,
+        dtype=dtype,
+        precise=() if all_bfloat16 else PRECISE,
+    )
+    return Models(
+        card=LONGLIVE_1_3B,
+        transformer=live,
+        autoencoder=read_video_autoencoder(files.autoencoder, dtype=dtype),
+        words=read_word_encoder(files.words, files.tokenizer, dtype=dtype),
+        live=live,
+    )
+
+
+def _shapes(*files: Path) -> dict[str, tuple[int, ...]]:
+    """Of a transformer's weights in these files, under our names."""
+    return {name: shape for file in files for name, shape in renamed(open_checkpoint(file), names.transformer).items()}

@@ -2,7 +2,7 @@
 
 Our transformer keeps Wan's own names for the trunk; its branches have names of their own (`controls.…`). The other
 networks are those of diffusers and transformers, so the original layouts are brought to theirs. Tables:
-reference/longvie.md §1.7, §1.8, §2.1, §4.
+reference/longvie.md §1.7, §1.8, §2.1, §4; reference/longlive.md §1.8.
 """
 
 import re
@@ -14,7 +14,12 @@ Converter = Callable[[str, Tensor], dict[str, Tensor]]
 """One tensor of a file → what it becomes; nothing: left out on purpose. A name that nobody knows stays as it is."""
 
 # What trainers and pipelines put before the names; stripped as often as it stands there.
-PREFIXES = ("pipe.", "dual_controller.", "dit.", "model.", "diffusion_model.", "generator.", "_fsdp_wrapped_module.")
+PREFIXES = (
+    *("pipe.", "dual_controller.", "dit.", "model.", "diffusion_model.", "generator.", "generator_ema."),
+    *("base_model.", "transformer."),  # of adapters: PEFT's, diffusers'
+)
+# One half of a low-rank addition, as PEFT and diffusers (A, B) or other trainers (down, up) call it.
+HALF = re.compile(r"(.+)\.lora_(A|B|down|up)(?:\.[^.]+)?\.weight")
 
 # Wan's beginning of a name, diffusers' beginning of it.
 TRUNK = (
@@ -113,11 +118,16 @@ def bare(name: str) -> str:
 
 def transformer(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """Wan's layout, diffusers' layout and LongVie's controller → ours; no tensor changes its shape."""
+    return {ours(name): tensor}
+
+
+def ours(name: str) -> str:
+    """Our name of a weight in any layout of the transformer."""
     name = bare(name)
     numbered = re.match(r"blocks\.\d+\.", name)
     if numbered:
-        return {numbered[0] + _swap(name[numbered.end() :], _turned(BLOCK)): tensor}
-    return {_swap(name, (*BRANCHES, *_turned(TRUNK))): tensor}
+        return numbered[0] + _swap(name[numbered.end() :], _turned(BLOCK))
+    return _swap(name, (*BRANCHES, *_turned(TRUNK)))
 
 
 def to_diffusers(name: str) -> str:
@@ -131,6 +141,16 @@ def to_diffusers(name: str) -> str:
 def to_longvie(name: str) -> str:
     """Our name of a branch weight, in `control.safetensors`; other names stay."""
     return _swap(name, _turned(BRANCHES))
+
+
+def adapter(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Low-rank additions to any layout → `….lora_A.weight`, `….lora_B.weight` and `….alpha` of our layers."""
+    half = HALF.fullmatch(name)
+    if half:
+        return {f"{ours(f'{half[1]}.')}lora_{'A' if half[2] in ('A', 'down') else 'B'}.weight": tensor}
+    if name.endswith(".alpha"):
+        return {ours(name): tensor}
+    return {name: tensor}
 
 
 def words(name: str, tensor: Tensor) -> dict[str, Tensor]:

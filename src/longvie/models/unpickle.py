@@ -15,9 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+ITSELF = "."  # the part of the tensors that lie in none
+NAMED = 8  # parts that a refusal lists; a trainer's checkpoint has thousands, one for each state of its optimisers
+
 
 def parts(tree: Any) -> dict[str, dict[str, Tensor]]:
-    """Mappings of names to tensors in the tree, by where they lie; "" is the tree itself."""
+    """Mappings of names to tensors in the tree, by where they lie, dots between levels."""
     return dict(_parts(tree, ""))
 
 
@@ -26,7 +29,7 @@ def _parts(tree: Any, place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
         return
     own = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
     if own:
-        yield place, own
+        yield place or ITSELF, own
     for name, value in tree.items():
         yield from _parts(value, f"{place}.{name}" if place else str(name))
 
@@ -40,12 +43,17 @@ def main(source: Path, target: Path, part: str) -> str:
     if not part and len(found) == 1:
         part = next(iter(found))
     if part not in found:
-        raise ValueError(
-            f"it holds several parts, say which: {', '.join(name or '(the file itself)' for name in found)}"
-        )
+        raise ValueError(f"it holds {_listed(found)}; say which with --part")
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in found[part].items()}
     save_file(tensors, target)
     return json.dumps({"part": part, "tensors": len(tensors)})
+
+
+def _listed(found: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """The parts, those with the most tensors first."""
+    by_size = sorted(found, key=lambda name: -len(found[name]))
+    listed = ", ".join(f"{name} ({len(found[name])} tensors)" for name in by_size[:NAMED])
+    return listed if len(found) <= NAMED else f"{listed}, and {len(found) - NAMED} parts more"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ tensor is read, and every name or shape that does not fit is in the `Report`.
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +27,7 @@ from longvie.models.encoders import PictureEncoder, WordEncoder, read_tokenizer
 from longvie.models.transformer import VideoTransformer
 
 Network = TypeVar("Network", bound=nn.Module)
+Shapes = Mapping[str, tuple[int, ...]]
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 HEADER_BYTES = 16 * 2**20  # the largest published header, 1303 tensors, has 0.2 MiB
@@ -37,11 +40,16 @@ PRECISE = ("time_embedding.", "time_projection.", "modulation", "controls.time."
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors in one or several safetensors files: names and shapes at once, each tensor when it is asked for."""
+    """Tensors in one or several safetensors files: names and shapes at once, each tensor when it is asked for.
+
+    Attributes:
+        about: what the files say of themselves, in words of whoever wrote them.
+    """
 
     name: str
     places: Mapping[str, Path]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Shapes
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def tensors(self, left_out: Sequence[str] = ()) -> Iterator[tuple[str, Tensor]]:
         """Every tensor but those left out, file by file.
@@ -76,21 +84,29 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     places: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    about: dict[str, str] = {}
     for file in _files(path):
-        for name, shape in _header(file).items():
+        found, said = _header(file)
+        about |= said
+        for name, shape in found.items():
             if name in places:
                 raise WeightsError(f"{name} is in {places[name].name} and in {file.name}; keep one of the two")
             places[name], shapes[name] = file, shape
     if not places:
         raise WeightsError(f"{path.name} holds no tensor")
-    return Checkpoint(path.name, places, shapes)
+    return Checkpoint(path.name, places, shapes, about)
+
+
+def conversion(source: Path, target: Path | None = None, part: str = "") -> str:
+    """The command that makes safetensors of a pickle, ready to be typed; beside it, if no target is named."""
+    command = ["longvie", "models", "convert", str(source), str(target or source.with_suffix(".safetensors"))]
+    return shlex.join([*command, *(["--part", part] if part else [])])
 
 
 def _files(path: Path) -> list[Path]:
-    if path.suffix in PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise WeightsError(
-            f"{path.name} is a pickle, which can run code when it is opened; convert it first:"
-            f" longvie models convert {path.name} {path.stem}.safetensors"
+            f"{path.name} is a pickle, which can run code when it is opened; convert it first: {conversion(path)}"
         )
     if path.is_file():
         return _indexed(path) if path.name.endswith(".safetensors.index.json") else [path]
@@ -101,8 +117,8 @@ def _files(path: Path) -> list[Path]:
     if indices:
         files = _indexed(indices[0])
     if not files:
-        pickled = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
-        hint = f", only pickles ({pickled[0]}): run longvie models convert on them" if pickled else ""
+        pickled = sorted(file for file in path.iterdir() if file.suffix.lower() in PICKLES)
+        hint = f", only pickles; convert them first: {conversion(pickled[0])}" if pickled else ""
         raise WeightsError(f"no .safetensors file in {path.name}/{hint}")
     return files
 
@@ -121,8 +137,11 @@ def _indexed(index: Path) -> list[Path]:
     return [index.parent / shard for shard in shards]
 
 
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes. The header's length is looked at first: parsing a bloated one takes minutes."""
+def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Names and shapes, and what the file says of itself.
+
+    The header's length is looked at first: parsing a bloated one takes minutes.
+    """
     try:
         with file.open("rb") as raw:
             declared = int.from_bytes(raw.read(8), "little")
@@ -132,7 +151,8 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
                 f" {HEADER_BYTES} are accepted: it is truncated or no safetensors file"
             )
         with safe_open(file, "pt") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            return shapes, opened.metadata() or {}
     except (SafetensorError, OSError) as reason:
         raise WeightsError(f"{file.name} is not a whole safetensors file ({reason}); copy it again") from reason
 
@@ -229,7 +249,15 @@ def keep(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 def compare(model: nn.Module, checkpoint: Checkpoint, convert: names.Converter = keep) -> Report:
     """What would fit, from names and shapes alone; nothing is read."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return matched({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, checkpoint, convert)
+
+
+def matched(wanted: Shapes, checkpoint: Checkpoint, convert: names.Converter = keep) -> Report:
+    """How a checkpoint meets these names and shapes of ours.
+
+    Raises:
+        WeightsError: two of its names are one of ours.
+    """
     loaded: dict[str, None] = {}
     unexpected, misshapen, left_out = [], [], []
     for theirs, shape in checkpoint.shapes.items():
@@ -250,12 +278,22 @@ def compare(model: nn.Module, checkpoint: Checkpoint, convert: names.Converter =
     return Report(checkpoint.name, tuple(loaded), missing, tuple(unexpected), tuple(misshapen), tuple(left_out))
 
 
+Change = Callable[[str, Tensor], Tensor]
+"""Our name of a weight and its tensor, in the number type of its file → what is taken for it."""
+
+
+def as_stored(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - one way of changing weights
+    """No change."""
+    return tensor
+
+
 def fill(
     model: nn.Module,
     checkpoint: Checkpoint,
     convert: names.Converter = keep,
     *,
     needed: Needed = every,
+    change: Change = as_stored,
     dtype: torch.dtype = torch.float32,
     precise: Sequence[str] = (),
 ) -> Report:
@@ -263,6 +301,7 @@ def fill(
 
     Args:
         needed: which of our names the checkpoint must bring.
+        change: of each weight before it is cast; keeps its shape.
         dtype: of the weights; those whose name contains one of `precise` stay in float32.
 
     Raises:
@@ -270,7 +309,7 @@ def fill(
     """
     report = compare(model, checkpoint, convert).require(needed)
     state = {
-        name: tensor.to(torch.float32 if any(part in name for part in precise) else dtype)
+        name: change(name, tensor).to(torch.float32 if any(part in name for part in precise) else dtype)
         for theirs, tensor_of_theirs in checkpoint.tensors(report.left_out)
         for name, tensor in convert(theirs, tensor_of_theirs).items()
     }
@@ -281,9 +320,7 @@ def fill(
 # --- the networks of published checkpoints --------------------------------------------------------------------------
 
 
-def described(
-    shapes: Mapping[str, tuple[int, ...]], head: int = WAN_HEAD, branch_head: int | None = None
-) -> dict[str, Any]:
+def described(shapes: Shapes, head: int = WAN_HEAD, branch_head: int | None = None) -> dict[str, Any]:
     """The config of a transformer whose weights, under our names, have these shapes.
 
     Args:
@@ -320,7 +357,7 @@ def described(
     return config
 
 
-def _count(shapes: Mapping[str, tuple[int, ...]], stem: str) -> int:
+def _count(shapes: Shapes, stem: str) -> int:
     """How many numbered parts `stem`0, `stem`1, … there are."""
     return len({name[len(stem) :].split(".")[0] for name in shapes if name.startswith(stem)})
 
@@ -339,6 +376,7 @@ def read_transformer(
     *,
     control: Path | None = None,
     attention: Path | None = None,
+    change: Change = as_stored,
     dtype: torch.dtype = torch.float32,
     head: int = WAN_HEAD,
     eps: float = 1e-6,
@@ -350,6 +388,7 @@ def read_transformer(
         trunk: file or folder.
         control: LongVie's `control.safetensors`.
         attention: LongVie's `dit.safetensors`: any part of the trunk's weights, which replace the trunk's own.
+        change: of each weight before it is cast, as `lora.Adapter.merged` does.
         head, eps: channels per head, and of the norms: what no shape tells.
         precise: parts of names that stay in float32; () is LongVie's own all-bfloat16.
 
@@ -363,12 +402,12 @@ def read_transformer(
         shapes |= renamed(branches, names.transformer)
     with init_empty_weights():
         model = VideoTransformer(**described(shapes, head), eps=eps)
-    types = {"dtype": dtype, "precise": precise}
-    fill(model, base, names.transformer, needed=of_trunk, **types)
+    read = partial(fill, model, convert=names.transformer, change=change, dtype=dtype, precise=precise)
+    read(base, needed=of_trunk)
     if branches is not None:
-        fill(model, branches, names.transformer, needed=of_branches, **types)
+        read(branches, needed=of_branches)
     if attention is not None:
-        fill(model, open_checkpoint(attention), names.transformer, needed=none, **types)
+        read(open_checkpoint(attention), needed=none)
     return model.eval()
 
 
@@ -387,7 +426,7 @@ def read_video_autoencoder(path: Path, *, dtype: torch.dtype = torch.float32) ->
     return WanAutoencoder(network)
 
 
-def video_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def video_config(shapes: Shapes) -> dict[str, Any]:
     """Options of diffusers' autoencoder whose weights have these shapes."""
     try:
         base = shapes["encoder.conv_in.weight"][0]
@@ -425,7 +464,7 @@ def read_word_encoder(
     return WordEncoder(network.eval(), read_tokenizer(tokenizer), text_len=text_len)
 
 
-def words_config(shapes: Mapping[str, tuple[int, ...]]) -> UMT5Config:
+def words_config(shapes: Shapes) -> UMT5Config:
     """The umT5 encoder whose weights have these shapes; a table of positions has one column per head."""
     try:
         vocabulary, width = shapes["shared.weight"]
@@ -458,7 +497,7 @@ def read_picture_encoder(weights: Path, *, heads: int = 16, dtype: torch.dtype =
     return PictureEncoder(tower.eval())
 
 
-def pictures_config(shapes: Mapping[str, tuple[int, ...]], heads: int) -> CLIPVisionConfig:
+def pictures_config(shapes: Shapes, heads: int) -> CLIPVisionConfig:
     """The CLIP vision tower whose weights have these shapes."""
     try:
         width, _, patch, _ = shapes["embeddings.patch_embedding.weight"]
