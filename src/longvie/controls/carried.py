@@ -1,12 +1,12 @@
-"""The last known picture, as it would look later: its parts moved with the tracks, the unknown filled from around.
+"""The last known picture, as it would look later: its parts moved with the tracks, the unknown filled in.
 
 Tracks are grouped into rigid motions (`controls.motion`); every pixel takes part in the motion of the points next to
 it, in the picture and in depth, and shows what was where it comes from. What was out of the picture or behind
-something is not known; it is filled smoothly from what is. A first guess for a network, not a picture.
+something is not known; it is filled smoothly from what is (`controls.filling`). With depth, what lies on the floor
+and what stands on it (`controls.floor`) never take from each other. A first guess for a network, not a picture.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvie.controls import motion
+from longvie.controls.filling import Cells, fill
+from longvie.controls.floor import floor, outlines
+from longvie.controls.moved import Moved
 
 NEAREST = 10  # points that decide which motion a place follows
 CELL = 8  # pixels that share the same nearest points
@@ -22,6 +25,7 @@ HIDDEN = 0.15  # relative difference in disparity from which on something else w
 FLAT = 0.01  # the same, of the largest disparity
 FEW = 3  # points of a group that must be seen for its motion to be known
 SKY = 1e-4  # of the largest disparity: infinitely far
+ASTRAY = 30.0  # how much farther a point on the floor counts for what stands on it, and the other way round
 AT_ONCE = 16  # frames moved in one go: memory then does not depend on how many are asked for
 
 
@@ -36,6 +40,9 @@ class _Known:
     label: Int[Tensor, " n"]
     rest: int  # label of those that move with no group
     labels: Int[Tensor, "1 h w"]  # of the picture
+    floor: Bool[Tensor, "h w"] | None  # of the picture, where depth is known
+    lies: Bool[Tensor, " n"] | None  # points on the floor
+    outline: Bool[Tensor, "h w"] | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,36 +62,83 @@ def carry(
     points: Float[Tensor, "f n 2"],
     seen: Bool[Tensor, "f n"],
     disparity: Float[Tensor, "f h w"] | None = None,
-) -> Float[Tensor, "3 f h w"]:
-    """The picture, and how it would look at the f - 1 moments after it.
+) -> Moved:
+    """The picture, and how it would look at the f - 1 moments after it; arguments as `Carrying` has them."""
+    return Carrying(picture, points, seen, disparity).take(len(points))
+
+
+class Carrying:
+    """A picture that is moved, some frames at a time; the first of them is the picture's own.
 
     Args:
         points, seen: x and y in pixels (0 is the left and upper edge), and where they count; the first frame is the
             picture's own. A point that is first seen later is followed back by the motions of those before it.
         disparity: of any scale and offset; makes the motions of things that are not flat exact, and outlines sharp.
     """
-    frames = len(points)
-    if not bool(seen.any()):
-        return picture[:, None].expand(-1, frames, -1, -1)
-    points = torch.where(seen[..., None], points, torch.zeros(()).to(points)).float()
-    if disparity is not None:
-        top = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
-        disparity = disparity.float() / top  # the largest, but for few, is 1
-    before, known = points[0].clone(), seen[0].clone()
-    parts, borders = [], [0, *_borders(seen), frames]
-    last: _Sources | None = None
-    for start, stop in pairwise(borders):
-        if last is not None:
-            _follow_back(before, known, points, seen, start, last)
-        live = known & seen[start:stop].any(0)
-        group = _group(picture, before[live], points[start:stop, live], seen[start:stop, live], disparity, start)
-        for at in range(start, stop, AT_ONCE):
-            span = slice(at, min(at + AT_ONCE, stop))
-            depth = None if disparity is None else disparity[span]
-            last = _sources(group, points[span][:, live], seen[span][:, live], depth)
-            video = _sampled(picture.expand(len(last.places), -1, -1, -1), _grid(last.places, group.size), "bilinear")
-            parts.append(filled(video, last.visible[:, None].to(video), picture).transpose(0, 1))
-    return torch.cat(parts, dim=1)
+
+    def __init__(
+        self,
+        picture: Float[Tensor, "3 h w"],
+        points: Float[Tensor, "f n 2"],
+        seen: Bool[Tensor, "f n"],
+        disparity: Float[Tensor, "f h w"] | None = None,
+    ) -> None:
+        self.picture, self.seen, self.at = picture, seen, 0
+        self.rests = not bool(seen.any())
+        self.points = torch.where(seen[..., None], points, torch.zeros(()).to(points)).float()
+        self.disparity = self.flat = None
+        if disparity is not None and not self.rests:
+            top = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
+            self.disparity = disparity.float() / top  # the largest, but for few, is 1
+            self.flat = floor(self.disparity)
+        self._before, self._known = self.points[0].clone(), seen[0].clone()
+        self._borders = [0, *_borders(seen)]
+        self._live = seen[0]
+        self._group: _Known | None = None
+        self._last: _Sources | None = None
+        self._cells: Cells | None = None
+
+    def take(self, frames: int) -> Moved:
+        """The next frames, at most as many as there are points for."""
+        parts = list[Moved]()
+        stop = min(self.at + frames, len(self.points))
+        if self.rests:
+            parts.append(Moved.resting(self.picture, len(self.points)).part(slice(self.at, stop)))
+            self.at = stop
+        while self.at < stop:
+            if self.at in self._borders:
+                self._regroup()
+            ends = [border for border in self._borders if border > self.at]
+            parts.append(self._moved(slice(self.at, min(self.at + AT_ONCE, stop, *ends))))
+            self.at += parts[-1].pictures.shape[1]
+        return Moved.joined(parts)
+
+    def resting(self, frames: int) -> Moved:
+        """What is shown after its end: the picture itself, of which nothing is known to be seen."""
+        return Moved.resting(self.picture, frames).unseen()
+
+    def _regroup(self) -> None:
+        """Which points move as one from here on, until new ones begin."""
+        start = self.at
+        stop = min([border for border in self._borders if border > start], default=len(self.points))
+        if self._last is not None:
+            _follow_back(self._before, self._known, self.points, self.seen, start, self._last)
+        self._live = self._known & self.seen[start:stop].any(0)
+        spots, shown = self.points[start:stop, self._live], self.seen[start:stop, self._live]
+        self._group = _group(self.picture, self._before[self._live], spots, shown, self.disparity, self.flat, start)
+
+    def _moved(self, span: slice) -> Moved:
+        assert self._group is not None
+        depth = None if self.disparity is None else self.disparity[span]
+        flat = None if self.flat is None else self.flat[span]
+        last = _sources(self._group, self.points[span][:, self._live], self.seen[span][:, self._live], depth, flat)
+        grid = _grid(last.places, self._group.size)
+        video = _sampled(self.picture.expand(len(last.places), -1, -1, -1), grid, "bilinear")
+        visible = last.visible[:, None].to(video)
+        pictures, self._cells = fill(video, visible, self.picture, depth, flat, self._cells)
+        self._last = last
+        things = None if depth is None or flat is None else ((depth > SKY) & ~flat)[None]
+        return Moved(pictures.transpose(0, 1), last.visible[None], things)
 
 
 def _borders(seen: Bool[Tensor, "f n"]) -> list[int]:
@@ -113,32 +167,53 @@ def _follow_back(before: Tensor, known: Tensor, points: Tensor, seen: Tensor, st
 
 
 def _group(
-    picture: Tensor, before: Tensor, points: Tensor, seen: Tensor, disparity: Tensor | None, start: int
+    picture: Tensor,
+    before: Tensor,
+    points: Tensor,
+    seen: Tensor,
+    disparity: Tensor | None,
+    level: Tensor | None,
+    start: int,
 ) -> _Known:
     height, width = picture.shape[1:]
-    now = here = depth = None
+    now = here = depth = flat = lies = outline = None
     apart = torch.cdist(before, before).square()
     if disparity is not None:
         depth = disparity[0]
         now = _at(disparity[start : start + len(points)], points)
         here = _at(depth[None], before[None])[0]
         apart = apart * motion.step(here[:, None], here)
+        outline = outlines(depth[None])[0]
+        if level is not None:
+            flat = level[0]
+            lies = _at(flat[None].float(), before[None])[0] > 0.5
+            apart = apart * (1 + ASTRAY * (lies[:, None] != lies))
     goals, terms = _unit(before, height, width), motion.terms(_unit(points, height, width), now)
     label = motion.groups(terms, goals, seen, apart, motion.TOLERANCE * 2 / width)
     rest = int(label.max()) + 1 if len(label) else 0
     label = torch.where(label < 0, rest, label)
     shown = torch.ones_like(label, dtype=torch.bool)[None]
     labels = _labels(
-        before[None], shown, label, rest + 1, None if depth is None else depth[None], here, (height, width)
+        before[None],
+        shown,
+        label,
+        rest + 1,
+        None if depth is None else depth[None],
+        here,
+        (height, width),
+        None if flat is None else flat[None],
+        lies,
     )
-    return _Known(picture, depth, before, here, label, rest, labels)
+    return _Known(picture, depth, before, here, label, rest, labels, flat, lies, outline)
 
 
-def _sources(known: _Known, points: Tensor, seen: Tensor, depth: Tensor | None) -> _Sources:
+def _sources(
+    known: _Known, points: Tensor, seen: Tensor, depth: Tensor | None, flat: Bool[Tensor, "f h w"] | None
+) -> _Sources:
     frames, (height, width) = len(points), known.size
     now = None if depth is None else _at(depth, points)
     terms = motion.terms(_unit(points, height, width), now)
-    labels = _labels(points, seen, known.label, known.rest + 1, depth, now, known.size)
+    labels = _labels(points, seen, known.label, known.rest + 1, depth, now, known.size, flat, known.lies)
     places = torch.full((frames, height, width, 2), -1.0).to(points)
     was = torch.zeros(frames, height, width).to(points)  # disparity, as the motion has it
     for number in range(known.rest + 1):
@@ -166,7 +241,13 @@ def _sources(known: _Known, points: Tensor, seen: Tensor, depth: Tensor | None) 
         return _Sources(places, inside & (there.round() == labels))
     was = torch.where(depth <= SKY, 0.0, was)
     there = _sampled(known.depth.expand(frames, 1, -1, -1), grid, "nearest")[:, 0]
-    return _Sources(places, inside & ((there - was).abs() <= HIDDEN * torch.maximum(there, was) + FLAT))
+    same = (there - was).abs() <= HIDDEN * torch.maximum(there, was) + FLAT
+    if known.outline is not None:
+        mixed = _sampled(known.outline.float().expand(frames, 1, -1, -1), grid, "nearest")[:, 0] > 0.5
+        same &= ~mixed | outlines(depth)
+    if flat is not None and known.floor is not None:
+        same &= (_sampled(known.floor.float().expand(frames, 1, -1, -1), grid, "nearest")[:, 0] > 0.5) == flat
+    return _Sources(places, inside & same)
 
 
 def _fitted(known: _Known, scaled: Tensor, count: Tensor) -> tuple[motion.Motion, Float[Tensor, "f k"] | None]:
@@ -209,8 +290,12 @@ def _labels(
     depth: Float[Tensor, "f h w"] | None,
     disparity: Tensor | None,
     size: tuple[int, int],
+    flat: Bool[Tensor, "f h w"] | None,
+    lies: Bool[Tensor, " n"] | None,
 ) -> Int[Tensor, "f h w"]:
-    """The motion that each pixel follows: points vote, the nearer in the picture and in depth the more."""
+    """The motion that each pixel follows: points vote, the nearer in the picture and in depth the more; those on the
+    floor for what lies there, the others for what does not.
+    """
     frames, (height, width) = len(points), size
     here = torch.where(seen[..., None], points, torch.full((), -1e4).to(points))
     rows, columns = -(-height // CELL), -(-width // CELL)
@@ -229,30 +314,15 @@ def _labels(
         middle = COARSE // 2
         one = depth[:, middle::COARSE, middle::COARSE][:, : height // COARSE, : width // COARSE, None]
         far = far * motion.step(one, spread(disparity.expand(frames, -1))).square()
+        if flat is not None and lies is not None:
+            here_flat = flat[:, middle::COARSE, middle::COARSE][:, : height // COARSE, : width // COARSE, None]
+            far = far * (1 + ASTRAY * (here_flat != spread(lies.float().expand(frames, -1)).bool()))
     votes = torch.zeros(*far.shape[:3], count).to(far)
     votes.scatter_add_(-1, spread(label.expand(frames, -1)), far.square().reciprocal())
     chosen = votes.argmax(-1).repeat_interleave(COARSE, 1).repeat_interleave(COARSE, 2)
     return functional.pad(chosen[None].float(), (0, width - chosen.shape[2], 0, height - chosen.shape[1]), "replicate")[
         0
     ].long()
-
-
-def filled(
-    video: Float[Tensor, "f 3 h w"], visible: Float[Tensor, "f 1 h w"], picture: Float[Tensor, "3 h w"]
-) -> Float[Tensor, "f 3 h w"]:
-    """What is not visible, smoothly from what is (pull, push); where nothing near is, from the picture's own blur."""
-    levels, now = [], torch.cat([video * visible, visible], dim=1)
-    while min(now.shape[2:]) > 2:
-        levels.append(now)
-        now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
-        weight = now[:, 3:]
-        now = torch.where(weight > 0, now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-6), now)
-    blurred = functional.adaptive_avg_pool2d(picture[None], (now.shape[2], now.shape[3]))
-    shown = torch.where(now[:, 3:] > 1e-5, now[:, :3] / now[:, 3:].clamp(min=1e-6), blurred)
-    for level in reversed(levels):
-        wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)
-        shown = level[:, :3] + (1 - level[:, 3:]) * wide
-    return shown
 
 
 def _middles(rows: int, columns: int, step: int, like: Tensor) -> Float[Tensor, "n 2"]:
