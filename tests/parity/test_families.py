@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 from golden import parity_dir
 
-FAMILIES = {"longvie": "test_longvie.py", "taehv": "test_taehv.py"}  # folder -> the module that checks its files
+FAMILIES = {  # folder -> the module that checks its files
+    "longlive": "test_longlive.py",
+    "longvie": "test_longvie.py",
+    "taehv": "test_taehv.py",
+}
 
 
 def golden_files() -> list[Path]:

@@ -46,6 +46,11 @@ class Autoencoder(Protocol[State]):
     latent_channels: int
 
     @property
+    def guides(self) -> int:
+        """Channels of the guides that `decode` may look at; 0 is none."""
+        ...
+
+    @property
     def dtype(self) -> torch.dtype: ...
 
     @property
@@ -58,9 +63,16 @@ class Autoencoder(Protocol[State]):
         ...
 
     def decode(
-        self, latents: Float[Tensor, "b c l h w"], state: State | None = None, *, limit: bool = True
+        self,
+        latents: Float[Tensor, "b c l h w"],
+        state: State | None = None,
+        *,
+        limit: bool = True,
+        guides: Float[Tensor, "b g f H W"] | None = None,
     ) -> tuple[Float[Tensor, "b 3 f H W"], State]:
-        """RGB of these latents, cut to [-1, 1] unless `limit` is off, and what the next call needs."""
+        """RGB of these latents, cut to [-1, 1] unless `limit` is off, and what the next call needs; with pictures of
+        the same frames beside them, where it looks at guides.
+        """
         ...
 
     def restore(self, named: Mapping[str, Tensor]) -> State:
@@ -126,6 +138,7 @@ class WanAutoencoder(nn.Module):
         ConfigError: means and deviations that are not one per channel.
     """
 
+    guides = 0
     mean: Tensor
     deviation: Tensor
 
@@ -176,7 +189,12 @@ class WanAutoencoder(nn.Module):
         return latents, state.after(sum(group.shape[2] for group in groups), slots)
 
     def decode(
-        self, latents: Float[Tensor, "b c l h w"], state: WanState | None = None, *, limit: bool = True
+        self,
+        latents: Float[Tensor, "b c l h w"],
+        state: WanState | None = None,
+        *,
+        limit: bool = True,
+        guides: Float[Tensor, "b g f H W"] | None = None,  # noqa: ARG002 - it looks at none
     ) -> tuple[Float[Tensor, "b 3 f H W"], WanState]:
         """RGB of these latents: `strides.time` frames each, but one for the first of a stream.
 
@@ -268,8 +286,10 @@ class Tiled:
     """An autoencoder that sees one tile at a time and fades overlapping tiles into each other.
 
     Tiles know nothing of each other, so the result is near that of the whole picture, not equal to it; what a tile
-    costs in memory does not grow with the picture. Streams as the inner one does.
+    costs in memory does not grow with the picture. Streams as the inner one does, without guides.
     """
+
+    guides = 0
 
     def __init__(self, inner: Autoencoder[Any], tiles: Tiles = Tiles()) -> None:
         self.inner = inner
@@ -302,7 +322,12 @@ class Tiled:
         return blend(pieces, spans, self._overlap(1)), TiledState(tuple(states))
 
     def decode(
-        self, latents: Float[Tensor, "b c l h w"], state: TiledState | None = None, *, limit: bool = True
+        self,
+        latents: Float[Tensor, "b c l h w"],
+        state: TiledState | None = None,
+        *,
+        limit: bool = True,
+        guides: Float[Tensor, "b g f H W"] | None = None,  # noqa: ARG002 - it looks at none
     ) -> tuple[Float[Tensor, "b 3 f H W"], TiledState]:
         """RGB of these latents, limited to [-1, 1] after fading, not before."""
         space = self.strides.space

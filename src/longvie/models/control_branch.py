@@ -5,7 +5,7 @@ trunk's stream nor each other; after each of the first trunk blocks their sum is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -29,6 +29,7 @@ class ControlInput:
         strength: (b, l), for each latent frame; 0 removes the control wholly, 1 is as trained.
         kind: what a dense control shows, a row of the learned table, for all of the batch or for each sample.
         gain: multiplies the embedded patches: LongVie 2's feature-level degradation, in training only.
+        name: by which whoever remembers its branch's past finds it again.
     """
 
     branch: BranchName
@@ -36,6 +37,12 @@ class ControlInput:
     strength: Float[Tensor, "b l"]
     kind: int | Int[Tensor, " b"] | None = None
     gain: float | Float[Tensor, " b"] = 1.0
+    name: str = ""
+
+    def to(self, device: torch.device | str) -> "ControlInput":
+        """The same, elsewhere."""
+        kind = self.kind.to(device) if isinstance(self.kind, Tensor) else self.kind
+        return replace(self, latents=self.latents.to(device), strength=self.strength.to(device), kind=kind)
 
 
 class ControlBranch(nn.Module):

@@ -126,6 +126,17 @@ class Enlarge(nn.Module):
         return F.interpolate(x, scale_factor=float(self.factor), mode="nearest") if self.factor > 1 else x
 
 
+class Guided(nn.Module):
+    """Adds to the features what pictures of the same moments show; none given is nothing to see."""
+
+    def __init__(self, guides: int, width: int) -> None:
+        super().__init__()
+        self.conv = conv(guides, width)
+
+    def forward(self, x: Float[Tensor, "b t c h w"], guides: Float[Tensor, "b t g h w"]) -> Float[Tensor, "b t c h w"]:
+        return x + over_frames(self.conv, guides)
+
+
 class SoftLimit(nn.Module):
     """Bends values smoothly into ±3; already felt at 1, which becomes 0.965."""
 
@@ -136,7 +147,9 @@ class SoftLimit(nn.Module):
 class Stack(nn.Sequential):
     """The layers in order; time is folded into the batch for all that do not mix it."""
 
-    def forward(self, x: Float[Tensor, "b t c h w"], state: TaeState) -> tuple[Float[Tensor, "b s d H W"], TaeState]:
+    def forward(
+        self, x: Float[Tensor, "b t c h w"], state: TaeState, guides: Float[Tensor, "b s g H W"] | None = None
+    ) -> tuple[Float[Tensor, "b s d H W"], TaeState]:
         """Output of the last layer, and the state with new memories (`seen` and `last` are the caller's)."""
         memory, waiting = dict(state.memory), dict(state.waiting)
         for place, layer in enumerate(self):
@@ -144,6 +157,8 @@ class Stack(nn.Sequential):
                 x = keep(memory, place, layer(x, memory.get(place)))
             elif isinstance(layer, TimePool):
                 x = keep(waiting, place, layer(x, waiting.get(place)))
+            elif isinstance(layer, Guided):
+                x = x if guides is None else layer(x, guides)
             else:
                 x = over_frames(layer, x)
         return x, replace(state, memory=memory, waiting=waiting)
@@ -184,16 +199,26 @@ def encoder_stack(
 
 
 def decoder_stack(
-    latents: int, pixels: int, widths: Sequence[int], blocks: Sequence[int], time: Sequence[bool], space: Sequence[bool]
+    latents: int,
+    pixels: int,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    time: Sequence[bool],
+    space: Sequence[bool],
+    guides: int = 0,
 ) -> Stack:
-    """The way back: between two stages enlarge, grow in time, then a convolution, with no activation between them."""
+    """The way back: between two stages enlarge, grow in time, then a convolution, with no activation between them.
+
+    With guides, the finest stage sees them before its blocks, and the last layer has `pixels` more channels: a gate.
+    """
     layers: list[nn.Module] = [SoftLimit(), conv(latents, widths[0]), nn.ReLU()]
     layers += [MemoryBlock(widths[0]) for _ in range(blocks[0])]
     for stage, (grown, enlarged) in enumerate(zip(time, space, strict=True)):
         width, narrower = widths[stage], widths[stage + 1]
         layers += [Enlarge(2 if enlarged else 1), TimeGrow(width, 2 if grown else 1), conv(width, narrower, bias=False)]
+        layers += [Guided(guides, narrower)] if guides and stage + 2 == len(widths) else []
         layers += [MemoryBlock(narrower) for _ in range(blocks[stage + 1])]
-    return Stack(*layers, nn.ReLU(), conv(widths[-1], pixels))
+    return Stack(*layers, nn.ReLU(), conv(widths[-1], 2 * pixels if guides else pixels))
 
 
 class TinyAutoencoder(ModelMixin, ConfigMixin):
@@ -218,6 +243,8 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         decoder_time: per step between stages, whether a frame grows into two.
         decoder_space: per step between stages, whether height and width are doubled.
         pad: see above.
+        guides: channels of the pictures that the decoder may look at beside the latents, of them the first three RGB
+            that may stand in the result as it is and the fourth where it counts (`models.guides`); 0 is none.
         latents_mean: per channel, taken off after encoding and added before decoding; None is 0.
         latents_std: per channel, divided by after encoding; None is 1.
 
@@ -239,6 +266,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         decoder_time: Sequence[bool] = (True, True),
         decoder_space: Sequence[bool] = (True, True),
         pad: Literal["start", "end"] = "start",
+        guides: int = 0,
         latents_mean: Sequence[float] | None = None,
         latents_std: Sequence[float] | None = None,
     ) -> None:
@@ -253,8 +281,15 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         self.latent_channels = latent_channels
         self.encoder = encoder_stack(pixels, latent_channels, encoder_widths, encoder_blocks, encoder_time)
         self.decoder = decoder_stack(
-            latent_channels, pixels, decoder_widths, decoder_blocks, decoder_time, decoder_space
+            latent_channels,
+            pixels,
+            decoder_widths,
+            decoder_blocks,
+            decoder_time,
+            decoder_space,
+            guides * patch**2,
         )
+        self.gate = nn.Conv2d(guides * patch**2, pixels, 1) if guides else None
 
     @classmethod
     def taew2_1(cls, width: int = 64, latent_channels: int = 16, patch: int = 1) -> "TinyAutoencoder":
@@ -271,6 +306,11 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             decoder_space=(True, True, True),
             pad="end",
         )
+
+    @property
+    def guides(self) -> int:
+        """Channels of the guides that `decode` may look at; 0 is none."""
+        return self.config["guides"]
 
     def encode(
         self, video: Float[Tensor, "b rgb f H W"], state: TaeState | None = None
@@ -315,7 +355,12 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         return torch.cat([latents, self.flush(state).to(latents.dtype)], dim=2)
 
     def decode(
-        self, latents: Float[Tensor, "b c l h w"], state: TaeState | None = None, *, limit: bool = True
+        self,
+        latents: Float[Tensor, "b c l h w"],
+        state: TaeState | None = None,
+        *,
+        limit: bool = True,
+        guides: Float[Tensor, "b g f H W"] | None = None,
     ) -> tuple[Float[Tensor, "b 3 f H W"], TaeState]:
         """RGB in [-1, 1] of these latents: `strides.time` frames each, but one for the first of a stream.
 
@@ -323,18 +368,38 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             latents: normalised, as `encode` gives them.
             state: what the call before returned; None begins a stream.
             limit: cut to [-1, 1]; training wants False, because what is cut has no gradient.
+            guides: pictures of the frames that come out, for a decoder that looks at some.
 
         Raises:
-            ShapeError: other channels, no latent frame, or a state of another size.
+            ShapeError: other channels, no latent frame, guides that do not fit, or a state of another size.
         """
         state = TaeState() if state is None else state
         self._check_latents(latents, state)
-        raw, after = self.decoder(self._denormalised(latents).transpose(1, 2), state)
-        if state.seen == 0:  # the first latent frame stands for one frame; those before it were never seen
-            raw = raw[:, 2 ** sum(self.config["decoder_time"]) - 1 :]
-        frames = over_frames(nn.PixelShuffle(self.config["patch"]), raw).transpose(1, 2) * 2 - 1  # (b, 3, f, H, W)
+        early = 2 ** sum(self.config["decoder_time"]) - 1 if state.seen == 0 else 0  # frames that were never seen
+        shown = self._guides(latents, guides, early)
+        raw, after = self.decoder(self._denormalised(latents).transpose(1, 2), state, shown)
+        if self.gate is not None:
+            raw, gate = raw.chunk(2, dim=2)
+            if shown is not None:
+                ready = shown.unflatten(2, (-1, self.config["patch"] ** 2))[:, :, :3].flatten(2, 3)
+                gate = (gate + over_frames(self.gate, shown)).sigmoid()
+                raw = torch.lerp(raw, ((ready + 1) / 2).to(raw.dtype), gate.to(raw.dtype))
+        frames = over_frames(nn.PixelShuffle(self.config["patch"]), raw[:, early:]).transpose(1, 2) * 2 - 1
         frames = frames.clamp(-1, 1) if limit else frames
         return frames, replace(after, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
+
+    def _guides(self, latents: Tensor, guides: Tensor | None, early: int) -> Float[Tensor, "b f g h w"] | None:
+        """As the finest stage takes them, the first one repeated for frames that were never seen."""
+        if guides is None:
+            return None
+        rate, space = 2 ** sum(self.config["decoder_time"]), self.strides.space
+        frames = rate * latents.shape[2] - early
+        wanted = (self.config["guides"], frames, *(space * side for side in latents.shape[3:]))
+        if not self.config["guides"] or guides.shape[1:] != wanted:
+            raise ShapeError(f"guides of {tuple(guides.shape[1:])}; this decoder takes {wanted} for these latents")
+        pictures = guides.to(latents.dtype).transpose(1, 2)
+        pictures = torch.cat([pictures[:, :1].expand(-1, early, -1, -1, -1), pictures], dim=1) if early else pictures
+        return over_frames(nn.PixelUnshuffle(self.config["patch"]), pictures)
 
     def restore(self, named: Mapping[str, Tensor]) -> TaeState:
         """The state whose `tensors` these are.

@@ -5,7 +5,7 @@ values of the config. The trunk keeps Wan's own names for its weights, which LoR
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -228,6 +228,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         controls: Sequence[ControlInput] = (),
         beats: Float[Tensor, "b l 4"] | None = None,
         past: Past | None = None,
+        branch_pasts: Sequence[Past] | None = None,
         start: int = 0,
         positions: Num[Tensor, " frames"] | None = None,
         visible: Bool[Tensor, "frames frames"] | None = None,
@@ -239,15 +240,18 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             condition: channels that follow the noisy ones (mask, picture latents).
             history: whole token inputs of k latent frames that stand before the clip; they leave before the head.
             history_times: their noise levels; None is the clip's own single one (LongVie).
-            past: keys and values of earlier chunks, for the trunk. Branches see only their own chunk.
+            past: keys and values of earlier chunks, for the trunk.
+            branch_pasts: the same for the branch of each control; without them branches see only their own chunk.
             start: time position of the first latent frame given here, history included.
             positions: time positions of history and clip, instead of counting from `start`.
             visible: which latent frame (row) may look at which (column), history then clip; None is all at all.
 
         Raises:
-            ShapeError: sizes that do not fit together or do not divide by the patch.
+            ShapeError: sizes or numbers that do not fit together, or do not divide by the patch.
             ControlError: a control for a model without branches.
         """
+        if branch_pasts is not None and len(branch_pasts) != len(controls):
+            raise ShapeError(f"{len(branch_pasts)} pasts for {len(controls)} controls; give each its own")
         given = noisy if condition is None else torch.cat((noisy, condition.to(noisy.dtype)), dim=1)
         clip = self._tokens("the clip", given)
         x = clip if history is None else torch.cat((self._tokens("history", history.to(noisy.dtype)), clip), dim=1)
@@ -267,7 +271,11 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             x = self._run(block, x, context, modulation, rotate, mask, past, layer)
             if self.controls is not None and narrow is not None and layer < self.config.control_layers:
                 branches = [self.controls.branch(control).blocks[layer] for control in controls]
-                streams = [self._run(branch, stream, *narrow) for branch, stream in zip(branches, streams, strict=True)]
+                pasts = branch_pasts or [None] * len(streams)
+                streams = [
+                    self._run(branch, stream, *narrow, behind, layer)
+                    for branch, stream, behind in zip(branches, streams, pasts, strict=True)
+                ]
                 x = self.controls.join(layer, x, streams, controls)
 
         x = x[:, -clip.shape[1] :]
@@ -325,6 +333,18 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """Tokens in time, height and width."""
         frames, height, width = (size // step for size, step in zip(noisy.shape[2:], self.config.patch, strict=True))
         return frames, height, width
+
+    def turn(self, rows: int, columns: int, *, branch: bool = False) -> Callable[[Num[Tensor, " l"]], Rotation]:
+        """The rotation of a grid of tokens by the positions of its latent frames in time, for whoever keeps keys.
+
+        Args:
+            rows, columns: tokens of a latent frame.
+            branch: of the control branches, whose heads may be narrower.
+        """
+        trunk = self.blocks[0].self_attn
+        attention = trunk if self.controls is None or not branch else self.controls.dense.blocks[0].self_attn
+        head = attention.q.in_features // attention.heads
+        return lambda positions: self._rotation(head, positions, (len(positions), rows, columns))
 
     def _rotation(self, head: int, positions: Tensor, grid: tuple[int, int, int]) -> Rotation:
         rows, columns = (torch.arange(size, device=positions.device) for size in grid[1:])
