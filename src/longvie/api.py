@@ -2,11 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,20 +14,41 @@ from jaxtyping import UInt8
 from transformers.utils import logging
 
 from longvie import runs, runtime
-from longvie.engine.clip import ClipEngine
+from longvie.engine.clip import ClipConfig, ClipEngine
+from longvie.engine.live import LiveConfig, LiveEngine
+from longvie.engine.session import Change, Find, Steering
 from longvie.engine.stream import Chunk, Progress
 from longvie.errors import ConfigError, InputError, WeightsError
 from longvie.media import VideoWriter, adapt_frames, probe_video, read_video, replace_atomically
 from longvie.media.files import shown
-from longvie.models.models import CARD, LONGVIE_2, TINY, Card, Models, check_files, load, read_card, read_longvie, tiny
+from longvie.models.downloads import LongLive, longlive
+from longvie.models.models import (
+    CARD,
+    LONGLIVE_1_3B,
+    LONGVIE_2,
+    TINY,
+    Card,
+    Models,
+    check_files,
+    load,
+    read_card,
+    read_longlive,
+    read_longvie,
+    tiny,
+)
+from longvie.models.weights import PICKLES, conversion
 from longvie.presets import LongVieConfig, ModelSection, apply, nearest, to_mapping
-from longvie.request import Inputs, Request, absolute, local, prepare, random_seed
+from longvie.request import Inputs, Request, absolute, followed, local, prepare, random_seed
 
 WEIGHTS = Path(__file__).parent / "weights"
 LONGEST_NAME = 200  # bytes; files beside it get longer ones
 EMBEDDED = ("world",)
-NAMES = (*EMBEDDED, "tiny", "longvie-2")
+CARDS = {card.name: card for card in (TINY, LONGVIE_2, LONGLIVE_1_3B)}  # of the models that are no folder of ours
+NAMES = (*EMBEDDED, *CARDS)
 
+CHUNK_SECONDS = 2.0
+
+Kind = Literal["clip", "live"]
 Warn = Callable[[str], None]
 Tell = Callable[[Progress], None]
 
@@ -128,9 +149,9 @@ class LongVie:
             runtime.keep_memory()
         return load_models(self.config.model, place, runtime.inference_dtype(place, self._dtype))
 
-    def engine(self, request: Request) -> ClipEngine:
+    def engine(self, request: Request) -> ClipEngine | LiveEngine:
         """The engine that makes what is asked."""
-        return ClipEngine(self.models, request.engine)
+        return engine_of(self.models, request.engine)
 
     def generate(
         self,
@@ -141,6 +162,7 @@ class LongVie:
         controls: Mapping[str, str | Path] | None = None,
         image: str | Path | np.ndarray | None = None,
         seed: int | None = None,
+        engine: Kind | None = None,
         out: str | Path | None = None,
         force: bool = False,
         warn: Warn = lambda _text: None,
@@ -155,6 +177,7 @@ class LongVie:
             controls: name → file: depth, tracks, sketch, segmentation, keyframes, beats, conditions.
             image: the first picture, a file or 8-bit RGB.
             seed: -1 draws one.
+            engine: "clip" (clip after clip) or "live" (block after block); by default what the weights are for.
             out: an mp4 to write; beside it lies the run, which the same call takes up again after a crash. Without it
                 the frames stay in a temporary file until they are saved.
             force: begin again where another run has that name.
@@ -164,7 +187,7 @@ class LongVie:
         Raises:
             InputError, LimitError, ResourceError: see `errors.py`; what can be known is said before weights are read.
         """
-        config = self._with(prompt, duration_sec, fps, controls, image, seed)
+        config = self._with(prompt, duration_sec, fps, controls, image, seed, engine)
         picture = image if isinstance(image, np.ndarray) else None
         with Inputs() as inputs:
             request = prepare(config, self.card, inputs, picture=picture, drawn_seed=seed_for(out))
@@ -189,27 +212,42 @@ class LongVie:
         controls: Mapping[str, str | Path] | None = None,
         image: str | Path | np.ndarray | None = None,
         seed: int | None = None,
-        chunk_size: int | float = 2.0,
+        engine: Kind | None = None,
+        chunk_size: int | float | None = None,
+        steering: Steering | None = None,
     ) -> Iterator[VideoChunk]:
-        """The same video in chunks of `chunk_size` seconds while it is made; nothing is written, memory stays constant.
+        """The same video in chunks while it is made; nothing is written, memory stays constant.
+
+        Args:
+            chunk_size: seconds of a chunk; by default 2 with the clip engine, and each block as it is made with the
+                live one.
+            steering: wishes (`Say`, `Strength`, `Follow`) that are heard when a block begins; of the live engine.
 
         Raises:
-            ConfigError: a chunk size that is not above 0; else as `generate`.
+            ConfigError: a chunk size that is not above 0; wishes for an engine that hears none; else as `generate`.
         """
-        if not 0 < chunk_size < float("inf"):
+        if chunk_size is not None and not 0 < chunk_size < float("inf"):
             raise ConfigError(f"chunk_size is {chunk_size:g}; it must be a number of seconds above 0")
-        config = self._with(prompt, duration_sec, fps, controls, image, seed)
+        config = self._with(prompt, duration_sec, fps, controls, image, seed, engine)
         picture = image if isinstance(image, np.ndarray) else None
         with Inputs() as inputs:
             request = prepare(config, self.card, inputs, picture=picture, drawn_seed=random_seed())
-            at = 0
-            for frames in regrouped(self.frames(request), max(1, round(chunk_size * request.fps))):
+            at, live = 0, isinstance(request.engine, LiveConfig)
+            made = self.frames(request, steering=steering)
+            if chunk_size is not None or not live:
+                seconds = CHUNK_SECONDS if chunk_size is None else chunk_size
+                made = regrouped(made, max(1, round(seconds * request.fps)))
+            for frames in made:
                 yield VideoChunk(at / request.fps, request.fps, frames)
                 at += len(frames)
 
-    def frames(self, request: Request, tell: Tell = lambda _progress: None) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
+    def frames(
+        self, request: Request, tell: Tell = lambda _progress: None, steering: Steering | None = None
+    ) -> Iterator[UInt8[np.ndarray, "f h w 3"]]:
         """The frames of a request in its own size and rate, as they are made."""
-        made = (chunk.pictures() for chunk in self.engine(request).run(request.script, on_progress=tell))
+        check_steered(request, steering)
+        how: dict[str, Any] = {} if steering is None else {"steering": steering}
+        made = (chunk.pictures() for chunk in self.engine(request).run(request.script, on_progress=tell, **how))
         if not request.converted:
             yield from made
             return
@@ -228,7 +266,8 @@ class LongVie:
         tell: Tell = lambda _progress: None,
         frames_dir: Path | None = None,
         export: bool = True,
-        engine: ClipEngine | None = None,
+        engine: ClipEngine | LiveEngine | None = None,
+        steering: Steering | None = None,
     ) -> Iterator[Chunk]:
         """Make a request into an mp4 by way of its run, `x.run` beside `x.mp4`; gives the new frames as they come.
 
@@ -240,28 +279,92 @@ class LongVie:
             frames_dir: every frame also as a PNG.
             export: leave the finished video under its own name; without it, it lies in the run folder alone.
             engine: another than this model's own.
+            steering: wishes that are heard while it is made; of the live engine.
 
         Raises:
+            ConfigError: wishes for an engine that hears none.
             InputError: another request, or another file, has that name; see `runs.Run`.
             Interrupted: it was asked to stop.
         """
         engine = engine or self.engine(request)
-        output = runs.Output(
-            size=None if request.size == request.script.size else request.size,
-            fps=None if request.fps == request.script.fps else request.fps,
-        )
+        check_steered(request, steering)
         run = runs.Run.begin(
             runs.Run.beside(out),
             request.script,
             engine,
-            output=output,
+            output=output_of(request),
             asked=None if config is None else to_mapping(absolute(config)),
             force=force,
             allow_changed=allow_changed,
         )
-        yield from run.make(request.script, engine, stop=stop, on_progress=tell, frames_dir=frames_dir)
+        yield from run.make(
+            request.script,
+            engine,
+            stop=stop,
+            on_progress=tell,
+            frames_dir=frames_dir,
+            steering=steering,
+            find=self._finder(request),
+        )
         if export:
             run.export(out, force=force)
+
+    def branch(
+        self,
+        source: runs.Run,
+        request: Request,
+        out: Path,
+        *,
+        frame: int = 0,
+        changes: Sequence[Change] = (),
+        config: LongVieConfig | None = None,
+    ) -> int:
+        """Lay out the run of `out` so that it shares another run's frames up to a block, and goes its own way then;
+        `run` makes it.
+
+        Args:
+            request: what the other run was asked for, but for its seed, which holds from the last part on that is
+                shared whole.
+            frame: the branch leaves at the first block that begins here or later; 0 with no `changes` plays the whole
+                run again, with all that was changed on the way.
+            changes: what holds from there on; of the live engine.
+
+        Returns:
+            The first frame that is the branch's own.
+
+        Raises:
+            ConfigError: changes for an engine that hears none.
+            ScriptError, ControlError: changes that the engine cannot follow.
+            InputError: the other run has not come so far, or `out` is in use; see `runs.Run.branch`.
+        """
+        engine, script = self.engine(request), request.script
+        check_steered(request, Steering() if changes else None)
+        steered = [(at, change) for at, change in source.steered(self._finder(request)) if not frame or at < frame]
+        begins = [span.new for span in engine.spans(script) if span.new >= frame]
+        if not begins:
+            raise InputError(f"the run ends before frame {frame}; leave it earlier")
+        leaves = begins[0] if frame else 0
+        steered += [(leaves, change) for change in changes]
+        changed = script
+        for at, change in steered:
+            changed = change.applied(changed, at)
+        engine.check(changed)
+        part = sum(event["stop"] <= leaves for event in source.parts())
+        if not changes and frame and part:  # nothing is told to it, so it leaves where a part ends
+            leaves = source.parts()[part - 1]["stop"]
+        source.branch(
+            runs.Run.beside(out),
+            script,
+            engine,
+            part=part,
+            output=output_of(request),
+            asked=None if config is None else to_mapping(absolute(config)),
+            steered=steered,
+        )
+        return leaves
+
+    def _finder(self, request: Request) -> Find:
+        return lambda name, source: followed(name, source, request).direction
 
     def unheard(self, request: Request) -> tuple[str, ...]:
         """Sentences on words that the model has never seen or will not read to their end; reads the weights."""
@@ -291,6 +394,7 @@ class LongVie:
         controls: Mapping[str, str | Path] | None,
         image: Any,
         seed: int | None,
+        engine: Kind | None,
     ) -> LongVieConfig:
         """The configuration with the arguments of a call over it, checked as if they came from a file."""
         given: dict[str, Any] = {
@@ -301,6 +405,8 @@ class LongVie:
         }
         if isinstance(image, str | Path):
             given["controls"]["image"] = str(image)
+        if engine is not None:
+            given["engine"] = {"kind": engine}
         if duration_sec is None:
             del given["model"]["duration"]
         elif self.config.model.frames is not None:
@@ -320,6 +426,30 @@ class LongVie:
             held = np.memmap(file, np.uint8, "r", shape=(count, *request.size, 3))  # outlives the file's name
         said = {"description": runs.MARK, "title": request.script.prompts.lines[0].prompt[:200]}
         return Video(request.size, request.fps, request.script.seed, None, warnings, said, held)
+
+
+def output_of(request: Request) -> runs.Output:
+    """What the file is to be, where it differs from what the model makes."""
+    script = request.script
+    return runs.Output(
+        size=None if request.size == script.size else request.size,
+        fps=None if request.fps == script.fps else request.fps,
+    )
+
+
+def engine_of(models: Models, config: ClipConfig | LiveConfig) -> ClipEngine | LiveEngine:
+    """The engine of these settings."""
+    return LiveEngine(models, config) if isinstance(config, LiveConfig) else ClipEngine(models, config)
+
+
+def check_steered(request: Request, steering: Steering | None) -> None:
+    """Whether the engine of a request hears wishes, if there is anybody who may have some.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if steering is not None and not isinstance(request.engine, LiveConfig):
+        raise ConfigError("the clip engine makes its clips as they were asked for; steer with engine.kind=live")
 
 
 def seed_for(out: str | Path | None) -> int:
@@ -382,8 +512,11 @@ def folder_of(model: ModelSection) -> Path | None:
     if name in NAMES:
         return None
     folder = local(name)
-    if folder.suffix.lower() in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
-        raise WeightsError(f"{folder.name} is a pickle, which can run code and is never opened; give safetensors")
+    if folder.suffix.lower() in PICKLES:
+        raise WeightsError(
+            f"{folder.name} is a pickle, which can run code and is never opened; convert it and give it to the model "
+            f"that it is a part of, as configs/longlive-1.3b.yaml does: {conversion(folder)}"
+        )
     if not folder.is_dir():
         raise ConfigError(f"no model {name[:80]!r}: neither a name nor a folder; {nearest(name, NAMES)}")
     return folder
@@ -394,14 +527,14 @@ def card_of(model: ModelSection) -> Card:
     folder = folder_of(model)
     if folder is not None:
         return read_card(folder)
-    return {"tiny": TINY, "longvie-2": LONGVIE_2}[model.ckpt]
+    return CARDS[model.ckpt]
 
 
 def load_models(model: ModelSection, place: torch.device, dtype: torch.dtype) -> Models:
     """The weights, checked against their card, on a device.
 
     Raises:
-        WeightsError: missing, damaged, or other ones than the card names.
+        WeightsError: missing, damaged, or other ones than the card names; of longlive-1.3b with the way to get them.
         ConfigError: longvie-2 without its three files.
     """
     folder = folder_of(model)
@@ -410,13 +543,29 @@ def load_models(model: ModelSection, place: torch.device, dtype: torch.dtype) ->
         return load(folder, dtype=dtype).to(place)
     if model.ckpt == "tiny":
         return tiny().to(place)
+    if model.ckpt == LONGLIVE_1_3B.name:
+        return read_longlive(longlive_files(model), dtype=dtype).to(place)
     if model.base is None or model.control is None:
         raise ConfigError(
             "longvie-2 is made of your own downloads: set model.base to the folder of Wan2.1-I2V-14B-480P, "
             "model.control to control.safetensors and model.attention to dit.safetensors"
         )
-    attention = None if model.attention is None else local(model.attention)
-    return read_longvie(local(model.base), local(model.control), attention, dtype=dtype).to(place)
+    base, control, attention, lora = map(_named, (model.base, model.control, model.attention, model.lora))
+    assert base is not None and control is not None
+    return read_longvie(base, control, attention, lora, dtype=dtype).to(place)
+
+
+def longlive_files(model: ModelSection, *, cache: Path | None = None) -> LongLive:
+    """Where the parts of longlive-1.3b lie: where the options say, else in `models/` or a cache of the hub.
+
+    Raises:
+        WeightsError: see `downloads.longlive`.
+    """
+    return longlive(_named(model.base), _named(model.live), _named(model.lora), cache=cache)
+
+
+def _named(source: str | None) -> Path | None:
+    return None if source is None else local(source)
 
 
 def state_of(name: str) -> tuple[str, str, str, str]:
@@ -428,9 +577,20 @@ def state_of(name: str) -> tuple[str, str, str, str]:
         return name, "", "", "trained weights are not in this copy" if reason.code == "weights_missing" else str(reason)
     height, width = card.size
     state = (
-        "needs your own downloads" if name == "longvie-2" else "random weights, for tests" if card.random else "ready"
+        "random weights, for tests" if card.random else "ready" if _complete(section) else "needs your own downloads"
     )
-    return name, f"{width}x{height}, {card.fps} frames/s", ", ".join(card.controls), state
+    return name, f"{width}x{height}, {card.fps} frames/s", ", ".join(card.controls) or "words alone", state
+
+
+def _complete(model: ModelSection) -> bool:
+    """Whether a model's files are there, as far as its name alone tells."""
+    if model.ckpt != LONGLIVE_1_3B.name:
+        return model.ckpt in EMBEDDED
+    try:
+        longlive_files(model)
+    except WeightsError:
+        return False
+    return True
 
 
 def recorded(folder: Path) -> LongVieConfig:

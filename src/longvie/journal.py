@@ -46,8 +46,7 @@ class Journal:
         """
         read = self._read()
         before, whole = (read[-1][0]["sum"], read[-1][1]) if read else ("", 0)
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        line = {"event": event, "time": now, **facts}
+        line = {"event": event, "time": now(), **facts}
         line["sum"] = checksum(before, line)
         data = (_text(line) + "\n").encode()
         new = not self.path.exists()
@@ -78,6 +77,11 @@ class Journal:
             end += len(line) + 1
             found.append((event, end))
         return found
+
+
+def now() -> str:
+    """The time of day as events have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def checksum(before: str, event: Event) -> str:

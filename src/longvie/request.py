@@ -9,7 +9,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from longvie.controls.image import first_picture
 from longvie.controls.keyframes import Keyframe, read_keyframes
 from longvie.controls.text import Line, Timeline, parse, read_timeline
 from longvie.engine.clip import ClipConfig
+from longvie.engine.live import LiveConfig
 from longvie.engine.script import Direction, Script
+from longvie.engine.session import Follow
 from longvie.errors import ConfigError, ControlError, InputError, MediaError, ScriptError
 from longvie.limits import LOCAL
 from longvie.media import VideoWriter, exact_rate, private_copy
@@ -45,18 +47,20 @@ class Request:
 
     Attributes:
         script: what the engine follows.
-        engine: how clips are sampled and tied together.
+        engine: which engine makes it, and how.
         size, fps: of the video that is written; those of the script unless converted.
         reports: one sentence per control: what was loaded.
         warnings: sentences for the user.
+        inputs: where the copies of its files lie, and those of files that are given on the way.
     """
 
     script: Script
-    engine: ClipConfig
+    engine: ClipConfig | LiveConfig
     size: Size
     fps: float
     reports: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    inputs: "Inputs | None" = field(default=None, repr=False, compare=False)
 
     @property
     def converted(self) -> bool:
@@ -145,7 +149,7 @@ def prepare(
         InputError: something cannot be used; says what.
         LimitError: more than one run may ask for.
     """
-    engine, settings = clip_config(config, card), config.controls
+    engine, settings = engine_config(config, card), config.controls
     _check_names(config, card)
     conditions = _conditions(settings.conditions, inputs)
     opened = _Opened(config, card, inputs, conditions)
@@ -167,35 +171,56 @@ def prepare(
         controls=opened.directions(frames),
         beats=_beats(settings.beats, frames, card),
     )
-    spans = script.spans(STRIDES, clip=engine.clip, shared=engine.seam == "pixel")
+    spans = engine.spans(script, STRIDES)
     loaded = [direction.signal.report for direction in script.controls]
     reports = tuple(str(replace(report, notes=())) for report in loaded)
     noted = [f"{report.control}: {note}" for report in loaded for note in report.notes]
     warnings = (*noted, *opened.warnings, *script.warnings(spans), *_said_of(config, card, size, fps))
-    return Request(script, engine, size, fps, reports, warnings)
+    return Request(script, engine, size, fps, reports, warnings, inputs)
 
 
-def clip_config(config: LongVieConfig, card: Card) -> ClipConfig:
+def engine_config(config: LongVieConfig, card: Card) -> ClipConfig | LiveConfig:
     """The engine's settings: what the weights were made for, with what the configuration says otherwise.
 
     Raises:
-        ConfigError: settings that do not go together.
+        ConfigError: an engine that the weights were not trained for, an option of the other one, or settings that do
+            not go together.
     """
     sampling, engine = config.sampling, config.engine
-    changes: dict[str, Any] = {
-        "steps": sampling.steps,
-        "shift": sampling.shift,
-        "guidance": sampling.guidance,
-        "sampling": sampling.mode,
-        "seam": engine.seam,
-        "recent": engine.recent,
-        "clip": engine.clip,
-    }
-    if sampling.chunk_seconds is not None and engine.clip is None:
+    kind = engine.kind or card.engines[0]
+    if kind not in card.engines:
+        raise ConfigError(f"{card.name} has no weights for the {kind} engine; use engine.kind={card.engines[0]}")
+    changes = {option.name: getattr(engine, option.name) for option in fields(engine) if option.name != "kind"}
+    changes |= {"steps": sampling.steps, "shift": sampling.shift, "guidance": sampling.guidance}
+    changes |= {"sampling": sampling.mode}
+    if sampling.chunk_seconds is not None and engine.clip is None and kind == "clip":
         changes["clip"] = max(1, round(sampling.chunk_seconds * card.fps / STRIDES.time))
     if sampling.overlap_seconds is not None and engine.recent is None:
         changes["recent"] = round(sampling.overlap_seconds * card.fps / STRIDES.time)
-    return ClipConfig.of(card, **{name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    settings = ClipConfig if kind == "clip" else LiveConfig
+    strange = [name for name in given if name not in {option.name for option in fields(settings)}]
+    if strange:
+        raise ConfigError(f"{strange[0]} is no option of the {kind} engine: leave it out, or choose the other engine")
+    return settings.of(card, **given)
+
+
+def followed(name: str, source: str | Path, request: Request) -> Follow:
+    """A control to be followed from some block of a video on; its first frame is that of the video. Where it ends
+    before the video does, it is off from there on.
+
+    Raises:
+        ControlError, MediaError, LimitError: no such control, or the file cannot be used.
+    """
+    if request.inputs is None:
+        raise ControlError("the files of this request are gone: prepare it again")
+    script, control = request.script, controls.get(name)
+    copy, digest = request.inputs.take(source)
+    signal = control.load(copy, size=script.size, fps=script.fps)
+    if signal.frames == 1:  # a picture is shown all the time
+        signal = controls.align_signal(signal, frames=script.frames, fps=script.fps, align="pad-last")
+    stop = signal.frames if signal.frames < script.frames else None
+    return Follow(Direction.fitted(control, signal, source=digest, stop=stop), str(Path(source).absolute()))
 
 
 def random_seed() -> int:
@@ -249,9 +274,8 @@ def absolute(config: LongVieConfig) -> LongVieConfig:
     files = ("image", *DIRECTIONS, "keyframes", "beats", "conditions")
     settings = config.controls
     named = {name: _absolute(getattr(settings, name)) for name in files}
-    model = replace(
-        config.model, **{name: _absolute(getattr(config.model, name)) for name in ("base", "control", "attention")}
-    )
+    parts = ("base", "control", "attention", "live", "lora")
+    model = replace(config.model, **{name: _absolute(getattr(config.model, name)) for name in parts})
     return replace(config, controls=replace(settings, **named), model=model, prompts=_absolute(config.prompts))
 
 

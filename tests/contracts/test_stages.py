@@ -9,11 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from longvie.controls.guides import COUNT
+from longvie.data import clips
 from longvie.data.footage import Footage
+from longvie.data.latents import encode
 from longvie.data.streams import Store
-from longvie.training.stages.autoencoder import AutoencoderStage
+from longvie.models.tae import TinyAutoencoder
+from longvie.training.played import play
+from longvie.training.stages.autoencoder import AutoencoderStage, grown
 from longvie.training.stages.base import BaseStage
+from longvie.training.stages.causal import CausalStage
 from longvie.training.stages.control import ControlStage
+from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 from made import noisy_pool, rendered, small_models, write_footage
@@ -36,6 +43,11 @@ def history(folder: Path) -> Stage:
     return HistoryStage(models.transformer, models.words, models.autoencoder, noisy_pool(folder), noisy_pool(folder, 1))
 
 
+def causal(folder: Path) -> Stage:
+    models = small_models()
+    return CausalStage(models.transformer, models.words, models.autoencoder, noisy_pool(folder), noisy_pool(folder, 1))
+
+
 def control(folder: Path) -> Stage:
     models = small_models()
     models = replace(models, card=replace(models.card, frames=9))
@@ -43,7 +55,33 @@ def control(folder: Path) -> Stage:
     return ControlStage(models, footage)
 
 
-@pytest.fixture(params=[autoencoder, base, history, control], ids=lambda build: build.__name__)
+def finish(folder: Path) -> Stage:
+    return FinishStage(looking(), *(played(folder, kind) for kind in ("clips", "held_out")))
+
+
+def likely(folder: Path) -> Stage:
+    torch.manual_seed(0)  # of the judge
+    return LikelyStage(looking(), *(played(folder, kind) for kind in ("clips", "held_out")))
+
+
+def looking() -> TinyAutoencoder:
+    small = small_models().autoencoder
+    return grown(small, tuple(small.config["decoder_blocks"]), guides=COUNT)
+
+
+def played(folder: Path, kind: str) -> Room:
+    """What a model that knows nothing makes of the clips."""
+    root = folder if kind == "clips" else folder / kind
+    stage = base(folder)
+    for number in range(2 if kind == "clips" else 1):
+        file = clips.path(root / "made", number)
+        if not file.exists():
+            clip = clips.load(clips.path(root / "clips", number))
+            play(stage, clip, encode(clip, stage.autoencoder))[0].save(file)
+    return Room.open(root, "made")
+
+
+@pytest.fixture(params=[autoencoder, finish, likely, base, history, causal, control], ids=lambda build: build.__name__)
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:
     folder = rendered(tmp_path_factory)
     return lambda: request.param(folder)
@@ -107,5 +145,5 @@ def test_its_sheet_is_a_picture_of_something(build: Callable[[], Stage]) -> None
 
 
 def test_its_name_is_its_own() -> None:
-    stages = (AutoencoderStage, BaseStage, HistoryStage, ControlStage)
+    stages = (AutoencoderStage, FinishStage, LikelyStage, BaseStage, HistoryStage, ControlStage)
     assert len({stage.name for stage in stages}) == len(stages)

@@ -11,14 +11,18 @@ from torch.testing import assert_close
 from longvie.controls import get
 from longvie.controls.carried import carry
 from longvie.controls.control import rendered_spans
+from longvie.controls.guides import COUNT
 from longvie.controls.trackset import track_signal
 from longvie.engine import conditioning
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.script import Direction, Script, Still
 from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Given, LatentSeam, PixelSeam
-from longvie.errors import ScriptError
+from longvie.engine.stream import decoded
+from longvie.errors import ConfigError, ScriptError
 from longvie.media import to_bytes, to_unit
 from longvie.models.models import Models
+from longvie.models.tae import TinyAutoencoder
+from longvie.training.stages.autoencoder import grown
 from small import direction, full_script, picture, script
 
 CELLS = (4, 6)  # of 32×48 pixels
@@ -82,7 +86,7 @@ def test_a_keyframe_is_a_still_at_its_latent_frame_as_strong_as_asked(latent: La
 
 def test_history_is_the_first_latent_frame_and_the_last_four_clean_and_at_time_zero(latent: LatentSeam) -> None:
     made = latents(21)
-    (*_, (_, after)) = latent.frames(made, script(161).spans()[0], ClipState(0))
+    (*_, (_, after)) = latent.frames(made, script(161).spans()[0], ClipState(0), Given())
     assert after is not None and after.clip == 1
     told, _ = given(latent, script(161), 1, after)
     assert told.history is not None
@@ -91,7 +95,7 @@ def test_history_is_the_first_latent_frame_and_the_last_four_clean_and_at_time_z
     assert told.history[:, 16:20].eq(1).all()
     assert torch.equal(told.history[:, 20:], kept)
     assert told.history_times is not None and told.history_times.tolist() == [[0.0] * 5]
-    (*_, (_, later)) = latent.frames(latents(20, 1), script(241).spans()[1], after)
+    (*_, (_, later)) = latent.frames(latents(20, 1), script(241).spans()[1], after, Given())
     assert later is not None and later.anchor is not None and later.recent is not None
     assert torch.equal(later.anchor, made[:, :, :1])  # for ever
     assert torch.equal(later.recent, latents(20, 1)[:, :, -4:])
@@ -151,7 +155,7 @@ def test_frames_of_two_clips_are_those_decoded_whole(latent: LatentSeam) -> None
     made, asked, state = latents(41), script(161), ClipState(0)
     found = []
     for span, part in zip(asked.spans(), (made[:, :, :21], made[:, :, 21:]), strict=True):
-        for frames, after in latent.frames(part, span, state):
+        for frames, after in latent.frames(part, span, state, Given()):
             found.append(frames)
             state = after or state
     assert_close(torch.cat(found, dim=1), latent.models.autoencoder.decode(made)[0][0])
@@ -175,7 +179,7 @@ def test_a_first_clip_is_told_what_was_published(pixel: PixelSeam) -> None:
 
 def test_the_next_clip_begins_with_the_last_frame_in_eight_bits(pixel: PixelSeam) -> None:
     spans = full_script(161).spans(shared=True)
-    shown = list(pixel.frames(latents(21), spans[0], ClipState(0)))
+    shown = list(pixel.frames(latents(21), spans[0], ClipState(0), Given()))
     video, after = torch.cat([frames for frames, _ in shown], dim=1), shown[-1][1]
     assert after is not None and after.tail is not None
     assert torch.equal(after.tail, to_unit(to_bytes(video[:, -8:], rounding="truncate")))
@@ -192,7 +196,7 @@ def test_the_next_clip_begins_with_the_last_frame_in_eight_bits(pixel: PixelSeam
 def test_without_quirks_the_newest_frames_are_read_and_nothing_is_rounded_or_blended(longvie_models: Models) -> None:
     seam = PixelSeam(longvie_models, NONE)
     spans = full_script(161).spans(shared=True)
-    shown = list(seam.frames(latents(21), spans[0], ClipState(0)))
+    shown = list(seam.frames(latents(21), spans[0], ClipState(0), Given()))
     video, after = torch.cat([frames for frames, _ in shown], dim=1), shown[-1][1]
     assert after is not None and after.tail is not None
     assert torch.equal(after.tail, video[:, -8:])
@@ -204,7 +208,7 @@ def test_without_quirks_the_newest_frames_are_read_and_nothing_is_rounded_or_ble
 def test_a_later_clip_shows_its_shared_frame_no_second_time(pixel: PixelSeam) -> None:
     span = script(161).spans(shared=True)[1]
     made = latents(21)
-    found = torch.cat([frames for frames, _ in pixel.frames(made, span, ClipState(0, 1, 81))], dim=1)
+    found = torch.cat([frames for frames, _ in pixel.frames(made, span, ClipState(0, 1, 81), Given())], dim=1)
     assert_close(found, pixel.models.autoencoder.decode(made)[0][0, :, 1:])
 
 
@@ -265,6 +269,15 @@ def test_where_tracks_are_on_the_carried_picture_stands_until_a_keyframe_is_give
     assert_close(held[:, :, 3:], pictures[:, :, 3:4].expand(-1, -1, 2, -1, -1))
 
 
+def test_the_mask_says_how_much_of_a_moved_picture_is_really_seen() -> None:
+    """Below 0, so that it is not taken for a picture that is given; only where it stands."""
+    condition = conditioning.given(latents(3), torch.tensor([[1.0, 0.0, 0.0]]))
+    seen, moves = torch.rand(1, 4, 3, *CELLS), torch.tensor([[True, True, False]])
+    mask = conditioning.held(condition, None, latents(3, seed=3), moves, seen)[:, :4]
+    assert (mask[:, :, 0] == 1).all() and not mask[:, :, 2].any()
+    assert torch.equal(mask[:, :, 1], -seen[:, :, 1])
+
+
 def test_a_model_that_was_trained_so_is_given_the_last_known_picture(models: Models) -> None:
     holding = replace(models, card=replace(models.card, holds="last"))
     asked = script(161, picture=picture())
@@ -295,17 +308,71 @@ def test_tracks_move_the_last_known_picture(models: Models, clip: int) -> None:
     frames = 81
     start = drifting(161).signal.read(80 * clip, 80 * clip + frames)
     seen = torch.from_numpy(start.shown())
-    video = carry(known[:, 0], torch.from_numpy(start.points[..., :2]), seen)
+    video = carry(known[:, 0], torch.from_numpy(start.points[..., :2]), seen).pictures
     wanted = seam.latents(video[None])[:, :, clip:]
     assert_close(told.condition[:, 4:, 1 - clip :], wanted[:, :, 1 - clip :])
     resting = seam.latents(known.expand(3, frames, 32, 48)[None])[:, :, -1]
     assert not torch.allclose(wanted[:, :, -1], resting, atol=1e-3)
 
 
+def guided(models: Models) -> Models:
+    """The same, with a decoder that shows where the guides count what they show."""
+    return replace(models, card=replace(models.card, holds="moved"), autoencoder=looking(models))
+
+
+def looking(models: Models, count: int = COUNT) -> TinyAutoencoder:
+    return grown(models.autoencoder, tuple(models.autoencoder.config["decoder_blocks"]), guides=count)
+
+
+@pytest.mark.parametrize("clip", [0, 1])
+def test_the_decoder_is_told_what_is_known_of_each_frame(models: Models, clip: int) -> None:
+    """In a later clip from the frame after the last known one on, and depth as it is drawn, times its strength."""
+    seam = LatentSeam(guided(models), recent=4)
+    known = torch.linspace(-1, 1, 48).expand(3, 1, 32, 48).contiguous()
+    state = ClipState(0) if clip == 0 else ClipState(0, 1, 81, latents(1), latents(4, seed=2), tail=known)
+    depth = direction("depth", 161, strength=0.5)
+    asked = script(161, picture=known if clip == 0 else picture(), controls=(drifting(161), depth))
+    told, _ = given(seam, asked, clip, state)
+    span = asked.spans()[clip]
+    start = drifting(161).signal.read(80 * clip, 80 * clip + 81)
+    disparity = torch.from_numpy(depth.signal.read(80 * clip, 80 * clip + 81)).float()
+    moved = carry(known[:, 0], torch.from_numpy(start.points[..., :2]), torch.from_numpy(start.shown()), disparity)
+    drawn = torch.cat(list(seam.drawn(depth, span.start, span.stop)), dim=1)
+    assert told.guides.shape == (1, COUNT, 81 - clip, 32, 48)
+    assert torch.allclose(told.guides[0, :3], moved.pictures[:, clip:], atol=1e-5)
+    assert torch.equal(told.guides[0, 3:4].bool(), moved.seen[:, clip:])
+    assert torch.allclose(told.guides[0, 4:5], 0.5 * drawn[:1], atol=1e-5)
+    assert not told.guides[0, 5:].any()
+
+
+def test_after_a_keyframe_the_moved_picture_is_not_shown(models: Models) -> None:
+    seam = LatentSeam(guided(models), recent=4)
+    asked = script(81, picture=picture(), controls=(drifting(81),), keyframes=(Still(40, picture()),))
+    told, _ = given(seam, asked, 0, ClipState(0))
+    assert told.guides[0, 3, :37].any() and not told.guides[0, :4, 37:].any()  # frames 37 to 40 are one latent frame
+
+
+def test_guides_keep_to_their_frames_however_many_are_decoded_at_once(models: Models) -> None:
+    autoencoder, looks = guided(models).autoencoder, torch.rand(1, COUNT, 81, 32, 48)
+    looks[:, 3] = (looks[:, 3] > 0.5).float()
+    at_once = torch.cat([f for f, _ in decoded(latents(21), autoencoder, None, "here", guides=looks)], dim=1)
+    with torch.no_grad():
+        whole = autoencoder.decode(latents(21), guides=looks)[0][0]
+    assert torch.allclose(at_once, whole, atol=1e-5)
+    others = looks.roll(1, dims=2)
+    assert not torch.allclose(autoencoder.decode(latents(21), guides=others)[0][0], whole, atol=1e-2)
+
+
+def test_a_decoder_with_other_guides_is_refused(models: Models) -> None:
+    other = replace(models, autoencoder=looking(models, COUNT - 1))
+    with pytest.raises(ConfigError, match=f"looks at {COUNT - 1} channels of guides; there are {COUNT}"):
+        LatentSeam(other, recent=4)
+
+
 def test_the_last_frame_is_kept_for_the_next_clip_by_models_that_carry(models: Models) -> None:
     for holds, kept in (("last", False), ("moved", True)):
         seam = LatentSeam(replace(models, card=replace(models.card, holds=holds)), recent=4)
-        (*_, (frames, after)) = seam.frames(latents(21), script(161).spans()[0], ClipState(0))
+        (*_, (frames, after)) = seam.frames(latents(21), script(161).spans()[0], ClipState(0), Given())
         assert after is not None and (after.tail is not None) == kept
         if after.tail is not None:
             assert torch.equal(after.tail, frames[:, -1:])

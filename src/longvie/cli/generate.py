@@ -50,6 +50,7 @@ def generate(
     steps: Annotated[int | None, option("--steps", "Sampling steps.")] = None,
     guidance: Annotated[float | None, option("--guidance", "1 is none.")] = None,
     seam: Annotated[str | None, option("--seam", "How clips are joined: latent or pixel.")] = None,
+    engine: Annotated[str | None, option("--engine", "clip (clip after clip) or live (block after block).")] = None,
     model: Annotated[str | None, option("--model", "A name (see longvie models list) or a folder.")] = None,
     size: Annotated[str | None, option("--size", "WIDTHxHEIGHT of the file; converted to.")] = None,
     fps: Annotated[float | None, option("--fps", "Frames a second of the file; converted to.")] = None,
@@ -98,7 +99,7 @@ def generate(
             "segmentation_strength": segmentation_strength,
         },
         "sampling": {"mode": mode, "steps": steps, "guidance": guidance},
-        "engine": {"seam": seam},
+        "engine": {"kind": engine, "seam": seam},
         "output": {"save_video": out, "save_frames": frames_dir},
     }
     if (duration is None) != (frames is None):  # one of them on the command line replaces the other in a file

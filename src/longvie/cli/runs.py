@@ -1,12 +1,16 @@
 """`longvie runs`."""
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from longvie.cli.generate import make
-from longvie.cli.terminal import option, table
+from longvie.cli.terminal import note, option, table
+
+if TYPE_CHECKING:
+    from longvie.engine.session import Change
 
 app = typer.Typer(help="Runs: what was made, with what, and going on with it.", no_args_is_help=True)
 
@@ -70,3 +74,85 @@ def resume(
 
     config = recorded(local(run))
     make(config, device=device, threads=threads, allow_changed=allow_changed, quiet=quiet)
+
+
+@app.command("replay")
+def replay(
+    run: Annotated[str, typer.Argument(help="A folder that ends in .run.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="The mp4; beside it lies its run.", show_default=False)],
+    model: Annotated[str | None, option("--model", "Another model, by name or folder.")] = None,
+    device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Make a recorded run again, with all that was changed on the way: the same bytes, or as another model sees it."""
+    changed = {} if model is None else {"model": {"ckpt": model}}
+    _again(run, out, changed, device=device, threads=threads, quiet=quiet)
+
+
+@app.command("branch")
+def branch(
+    run: Annotated[str, typer.Argument(help="A folder that ends in .run.", show_default=False)],
+    at: Annotated[float, typer.Option("--at", help="Second at which the branch leaves.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="The mp4; beside it lies its run.", show_default=False)],
+    say: Annotated[str | None, option("--say", "Other words from there on; of a live run.")] = None,
+    strength: Annotated[
+        list[str] | None, option("--strength", "Of a control from there on: depth=0.5; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, option("--seed", "Other noise, from the end of the last whole part on.")] = None,
+    device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Another video that shares a run's frames up to a moment, and goes its own way from there."""
+    from longvie.engine.session import Change, Say, Strength
+    from longvie.errors import ConfigError
+    from longvie.presets import brief
+
+    changes: list[Change] = [] if say is None else [Say(say)]
+    for given in strength or []:
+        name, _, number = given.partition("=")
+        try:
+            changes.append(Strength(name, float(number)))
+        except ValueError:
+            raise ConfigError(f"--strength is {brief(given)}; write --strength depth=0.5") from None
+    changed = {} if seed is None else {"seed": seed}
+    _again(run, out, changed, at=at, changes=changes, device=device, threads=threads, quiet=quiet)
+
+
+def _again(
+    run: str,
+    out: str,
+    changed: dict[str, Any],
+    *,
+    at: float = 0.0,
+    changes: "Sequence[Change]" = (),
+    device: str | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Lay out a run that begins as another did, unless it is there already; then make it."""
+    from longvie.api import LongVie, check_out, recorded
+    from longvie.errors import ConfigError
+    from longvie.models.weights import digest
+    from longvie.presets import apply
+    from longvie.request import Inputs, local, prepare
+    from longvie.runs import Run
+
+    source, target = Run.open(local(run)), local(out)
+    check_out(target, force=False)
+    config = apply(recorded(local(run)), {**changed, "output": {"save_video": out}})
+    model = LongVie(config, device=device, threads=threads)
+    with Inputs() as inputs:
+        request = prepare(config, model.card, inputs)
+        frame = round(at * request.script.fps)
+        if at < 0 or (changes and frame == 0):
+            raise ConfigError(f"--at is {at:g}; a branch leaves after the first frame")
+        if (frame or source.was_steered) and not Run.beside(target).exists():
+            leaves = model.branch(source, request, target, frame=frame, changes=changes, config=config)
+            shared = f"shares {leaves} frames with {source.folder.name}"
+            note(shared if frame else "what was changed on the way is changed again", quiet)
+    make(config, device=device, threads=threads, quiet=quiet)
+    if not frame and source.finished:
+        same = digest(source.final) == digest(target)
+        note("the same bytes as before" if same else "not the same bytes as before", quiet)

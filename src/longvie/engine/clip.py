@@ -1,6 +1,6 @@
 """ClipEngine: clip after clip of 81 frames, one noise for all of them, each tied to what was before (LongVie 2)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from itertools import count, pairwise
@@ -19,7 +19,7 @@ from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Given, LatentSeam, P
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
 from longvie.models.models import Card, Models
-from longvie.shapes import LatentShape, VideoShape
+from longvie.shapes import LatentShape, Strides, VideoShape
 
 QUIRKS = {"": NONE, "longvie-2": LONGVIE_2}
 KEPT = 4  # prompts whose embeddings are held
@@ -70,12 +70,6 @@ class ClipConfig:
         Raises:
             ConfigError: an option that there is not, with the nearest that there is.
         """
-        known = list(cls.__dataclass_fields__)
-        for name in changes:
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise ConfigError(f"no option 'engine.{name}'; {hint}")
         made_for: dict[str, Any] = {
             "steps": card.steps,
             "shift": card.shift,
@@ -84,7 +78,11 @@ class ClipConfig:
             "quirks": QUIRKS[card.quirks],
             "seam": "pixel" if card.quirks else "latent",
         }
-        return cls(**(made_for | changes))
+        return cls(**options_of(cls, made_for, changes))
+
+    def spans(self, script: Script, strides: Strides) -> list[Span]:
+        """The clips of a script."""
+        return script.spans(strides, clip=self.clip, shared=self.seam == "pixel")
 
 
 class ClipEngine:
@@ -103,8 +101,7 @@ class ClipEngine:
 
     def spans(self, script: Script) -> list[Span]:
         """The clips of a script."""
-        strides = self.models.autoencoder.strides
-        return script.spans(strides, clip=self.config.clip, shared=self.config.seam == "pixel")
+        return self.config.spans(script, self.models.autoencoder.strides)
 
     def facts(self) -> dict[str, Any]:
         """Its kind and settings, as JSON."""
@@ -132,13 +129,13 @@ class ClipEngine:
         return self._run(script, self.spans(script), state, on_progress or _nothing)
 
     def _run(self, script: Script, spans: list[Span], state: ClipState, tell: OnProgress) -> Iterator[Chunk]:
-        noise, words = self.noise(script), _Words(self.models, self._place)
+        noise, words = self.noise(script), Words(self.models, self._place)
         for span in spans[state.clip :]:
             progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
             given, state = self.seam.given(script, span, state)
             said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
             latents = self.sample(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
-            for chunk in self._shown(latents, script, span, state):
+            for chunk in self._shown(latents, script, span, state, given):
                 state = chunk.state if isinstance(chunk.state, ClipState) else state
                 yield chunk
                 tell(replace(progress, step=self.config.steps, frames=chunk.stop))
@@ -170,11 +167,7 @@ class ClipEngine:
         if script.beats is not None and transformer.beat_embedding is None:
             raise ControlError(f"{card.name} does not hear beats: leave the audio out", code="control_untrained")
         self.seam.check(script)
-        groups = [group for span in self.spans(script) for group in span.groups(self.models.autoencoder.strides)]
-        for group in groups:
-            inside = [key.frame for key in script.keyframes if key.frame in group]
-            if len(inside) > 1 or (inside and 0 in group and script.picture is not None):
-                raise ScriptError(f"two pictures are given for frames {group.start} to {group.stop - 1}: keep one")
+        self.seam.check_pictures(script, self.spans(script))
 
     def _check_state(self, script: Script, state: ClipState) -> None:
         """A state is of one seed, and stands where a clip of the script begins."""
@@ -227,10 +220,12 @@ class ClipEngine:
             return flow.euler(velocity, start, levels)
         return renoised(clean, start, levels, _fresh(seed, progress.part))
 
-    def _shown(self, latents: flow.Latents, script: Script, span: Span, state: ClipState) -> Iterator[Chunk]:
+    def _shown(
+        self, latents: flow.Latents, script: Script, span: Span, state: ClipState, given: Given
+    ) -> Iterator[Chunk]:
         """Frames of one clip as they are decoded, without those past the end of the script."""
         at = span.new
-        for frames, after in self.seam.frames(latents, span, state):
+        for frames, after in self.seam.frames(latents, span, state, given):
             wanted = frames[:, : script.frames - at]
             yield Chunk(at, script.fps, wanted, after, self.seam.rounding)
             at += frames.shape[1]
@@ -252,13 +247,32 @@ def _fresh(seed: int, clip: int) -> Callable[[flow.Latents, int], flow.Latents]:
     """Noise that depends on seed, clip and step alone, so that a run can be taken up anywhere."""
 
     def draw(like: flow.Latents, step: int) -> flow.Latents:
-        mixed = int(np.random.SeedSequence([seed, clip, step]).generate_state(1, np.uint64)[0]) % runtime.SEEDS
-        return runtime.noise(tuple(like.shape), runtime.generator(mixed)).to(like)
+        return runtime.noise(tuple(like.shape), runtime.generator(mixed(seed, clip, step))).to(like)
 
     return draw
 
 
-class _Words:
+def mixed(*numbers: int) -> int:
+    """One seed out of several numbers, unlike that of any others."""
+    return int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0]) % runtime.SEEDS
+
+
+def options_of(kind: type[Any], made_for: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an engine's settings: what weights were made for, with what the caller wants otherwise.
+
+    Raises:
+        ConfigError: an option that there is not, with the nearest that there is.
+    """
+    known = list(kind.__dataclass_fields__)
+    for name in changes:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"no option 'engine.{name}'; {hint}")
+    return {**made_for, **changes}
+
+
+class Words:
     """Embeddings of what is said, each prompt read once while it lasts."""
 
     def __init__(self, models: Models, place: torch.device) -> None:

@@ -30,6 +30,7 @@ def held(
     before: Float[Tensor, "b c h w"] | None = None,
     carried: Float[Tensor, "b c l h w"] | None = None,
     moves: Bool[Tensor, "b l"] | None = None,
+    seen: Float[Tensor, "b 4 l h w"] | None = None,
 ) -> Float[Tensor, "b d l h w"]:
     """The condition with no empty latent frame: what was given last stays, behind a mask of 0, until more is given.
 
@@ -40,21 +41,25 @@ def held(
         before: the last latent frame of the history, which stays from the clip's beginning on; None is nothing.
         carried: the last known picture moved along the tracks (`controls.carried.carry`), which stands instead of it
             where `moves` is true, until a keyframe is given.
+        seen: how much of each of its cells it really shows (`Moved.shares`); the mask there is that much below 0, so
+            that the network need not guess which parts are known and which were filled in.
     """
     mask, latents = condition[:, :MASKS], condition[:, MASKS:]
     last = torch.zeros_like(latents[:, :, 0]) if before is None else before.to(latents)
     stale = torch.zeros_like(mask[:, :1, 0], dtype=torch.bool)
-    frames = []
+    frames, masks = [], []
     for at in range(latents.shape[2]):
         new = mask[:, :1, at] > 0
         last = torch.where(new, latents[:, :, at], last)
         stale = stale | new if at else stale
-        shown = last
+        shown, told = last, mask[:, :, at]
         if carried is not None and moves is not None:
             moving = moves[:, at, None, None, None].to(last.device) & ~stale & ~new
             shown = torch.where(moving, carried[:, :, at].to(last), last)
+            told = told if seen is None else torch.where(moving, -seen[:, :, at].to(told), told)
         frames.append(shown)
-    return torch.cat((mask, torch.stack(frames, dim=2)), dim=1)
+        masks.append(told)
+    return torch.cat((torch.stack(masks, dim=2), torch.stack(frames, dim=2)), dim=1)
 
 
 def first_known(frames: int) -> Float[Tensor, "1 l"]:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longvie.models.rope import exact
+
 Latents = Float[Tensor, "b c l h w"]
 Level = float | Float[Tensor, ""] | Float[Tensor, " b"] | Float[Tensor, "b l"]
 
@@ -59,8 +61,10 @@ def velocity(x0: Latents, noise: Latents) -> Latents:
 
 
 def x0_from_velocity(v: Latents, x: Latents, t: Level) -> Latents:
-    """x_t - t·v."""
-    return x - _over(t, x) * v
+    """x_t - t·v, in float64 as Self-Forcing and LongLive compute it: in bfloat16 the difference would lose digits."""
+    wide = exact(x.device)
+    x0 = x.to(wide) - _over(t, x.to(wide)) * v.to(wide)
+    return x0.to(x.dtype)
 
 
 def velocity_from_x0(x0: Latents, x: Latents, t: Level) -> Latents:
@@ -92,6 +96,15 @@ def training_weights(levels: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
 def nearest_row(t: Float[Tensor, " n"], table: Float[Tensor, " rows"]) -> Int[Tensor, " n"]:
     """Index of the table's row nearest to each level. With `rounded` levels: the 294 that LongVie really trains on."""
     return (t.double()[:, None] - table.double()).abs().argmin(dim=1)
+
+
+def looked_up(t: Float[Tensor, "*any"], table: Float[Tensor, " rows"]) -> Float[Tensor, "*any"]:
+    """The table's own level that is nearest to each: what Self-Forcing and LongLive count with, while the network is
+    told the exact one.
+
+    A training table has no 0: what they call clean there is at its last row, 0.00498 under shift 5 (reference §2).
+    """
+    return table[nearest_row(t.flatten(), table)].reshape(t.shape)
 
 
 def seam_start(noise: Latents, last: Float[Tensor, "b c h w"], level: float = SEAM_LEVEL) -> Latents:

@@ -4,6 +4,7 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import Any, Protocol, runtime_checkable
 
@@ -66,6 +67,7 @@ class Direction:
     Attributes:
         name: its own in the video; two depth signals have two names.
         strength: 0 is off, 1 is as trained.
+        turns: changes of strength on the way, as (frame, strength from there on), in order.
         source: sha256 of the file that it came from; where nobody knows it, the signal itself is read and hashed.
     """
 
@@ -77,6 +79,7 @@ class Direction:
     start: int = 0
     stop: int | None = None
     source: str | None = None
+    turns: tuple[tuple[int, int | float], ...] = ()
 
     @classmethod
     def fitted(cls, control: Control, signal: Signal, *, name: str | None = None, **how: Any) -> "Direction":
@@ -84,9 +87,16 @@ class Direction:
         return cls(name or control.name, control, signal, control.fit(signal), **how)
 
     def share(self, frames: range) -> int | float:
-        """Strength over some frames: full within start and stop, in proportion where they lie across."""
-        inside = range(max(frames.start, self.start), min(frames.stop, self.ends(frames.stop)))
-        return self.strength * len(inside) / len(frames)
+        """Strength over some frames: full within start and stop, in proportion where they lie across, or where it
+        changes.
+        """
+        begins = [self.start, *(frame for frame, _ in self.turns), self.ends(frames.stop)]
+        strengths = [self.strength, *(strength for _, strength in self.turns)]
+        parts = [
+            strength * len(range(max(frames.start, begin), min(frames.stop, end)))
+            for strength, (begin, end) in zip(strengths, pairwise(begins), strict=True)
+        ]
+        return sum(parts) / len(frames)
 
     def ends(self, frames: int) -> int:
         """The frame after its last in a video of so many frames."""
@@ -102,7 +112,7 @@ class Direction:
             "stop": self.stop,
             "scale": self.scale.to_json(),
             "source": self.source or digest_of_signal(self.signal),
-        }
+        } | ({"turns": [list(turn) for turn in self.turns]} if self.turns else {})
 
 
 @dataclass(frozen=True)
@@ -195,10 +205,12 @@ class Script:
 
     def _check_control(self, direction: Direction) -> None:
         name, signal = direction.name, direction.signal
-        if not (isfinite(direction.strength) and 0 <= direction.strength <= STRONGEST):
-            raise ControlError(
-                f"{name} has strength {direction.strength:g}: use 0 (off) to {STRONGEST:g}, 1 is as trained"
-            )
+        for strength in (direction.strength, *(strength for _, strength in direction.turns)):
+            if not (isfinite(strength) and 0 <= strength <= STRONGEST):
+                raise ControlError(f"{name} has strength {strength:g}: use 0 (off) to {STRONGEST:g}, 1 is as trained")
+        turns = [frame for frame, _ in direction.turns]
+        if turns != sorted(set(turns)) or any(not direction.start < frame < self.frames for frame in turns):
+            raise ControlError(f"{name} changes at frames {turns}: use rising numbers between its first and its last")
         ends = direction.ends(self.frames)
         if not 0 <= direction.start < ends <= self.frames:
             raise ControlError(

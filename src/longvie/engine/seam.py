@@ -1,23 +1,26 @@
 """What passes from one clip to the next, two ways: latent frames and states (ours), or pictures (LongVie 2)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from longvie.controls.carried import carry
 from longvie.controls.control import Carried, encode_span, rendered_spans
+from longvie.controls.guides import CHANNELS, COUNT, guides
+from longvie.controls.moved import Moved, remembered
 from longvie.engine import conditioning, flow
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.stream import decoded
-from longvie.errors import InputError, ScriptError
+from longvie.errors import ConfigError, InputError, ScriptError
 from longvie.media import replace_atomically, to_bytes, to_unit
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
 from longvie.models.models import Models
@@ -77,28 +80,35 @@ class ClipState:
         """The same past for a video that goes on under another seed."""
         return replace(self, seed=seed)
 
-    def save(self, path: Path) -> None:
-        """Write it to a safetensors file, whole or not at all.
-
-        Raises:
-            ResourceError: no room, or the folder cannot be written.
-        """
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file holds of it."""
         named = {name: getattr(self, name) for name in ("anchor", "recent", "tail")}
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
         for prefix, state in states.items():
             if state is not None:
                 tensors |= {f"{prefix}/{name}": tensor for name, tensor in state.tensors().items()}
-        facts = {
+        return tensors
+
+    def facts(self) -> dict[str, Any]:
+        """What a file's header says of it."""
+        return {
             "format": FORMAT,
             "seed": self.seed,
             "clip": self.clip,
             "made": self.made,
             "controls": list(self.controls),
         }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def save(self, path: Path) -> None:
+        """Write it to a safetensors file, whole or not at all.
+
+        Raises:
+            ResourceError: no room, or the folder cannot be written.
+        """
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
         with replace_atomically(path, needed=sum(tensor.nbytes for tensor in tensors.values())) as part:
-            save_file(tensors, part, metadata={"longvie": json.dumps(facts)})
+            save_file(tensors, part, metadata={"longvie": json.dumps(self.facts())})
 
     @classmethod
     def load(cls, path: Path, autoencoder: Autoencoder[Any]) -> "ClipState":
@@ -107,29 +117,54 @@ class ClipState:
         Raises:
             InputError: not a state, or one of a newer version.
         """
-        try:
-            with safe_open(path, "pt", device=str(autoencoder.device)) as file:
-                facts = json.loads((file.metadata() or {})["longvie"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            if facts["format"] != FORMAT:
-                raise InputError(f"{path.name} was written by another version ({facts['format']}): use that one")
-            names = [str(name) for name in facts["controls"]]
-            seed, clip, made = int(facts["seed"]), int(facts["clip"]), int(facts["made"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as reason:
-            raise InputError(f"{path.name} is not the state of a video: {reason}", code="state_invalid") from reason
-        decoder = autoencoder.restore(_part(tensors, "decoder/")) if _part(tensors, "decoder/") else None
-        controls = {name: autoencoder.restore(_part(tensors, f"control.{at}/")) for at, name in enumerate(names)}
-        plain = {name: tensors.get(name) for name in ("anchor", "recent", "tail")}
-        return cls(seed, clip, made, decoder=decoder, controls=controls, **plain)
+        with opened(path, autoencoder.device) as (facts, tensors):
+            return cls(**cls.fields_of(facts, tensors, autoencoder))
+
+    @staticmethod
+    def fields_of(
+        facts: Mapping[str, Any], tensors: Mapping[str, Tensor], autoencoder: Autoencoder[Any]
+    ) -> dict[str, Any]:
+        """The fields of a state out of a file."""
+        states = {str(name): part_of(tensors, f"control.{at}/") for at, name in enumerate(facts["controls"])}
+        decoder = part_of(tensors, "decoder/")
+        return {
+            "seed": int(facts["seed"]),
+            "clip": int(facts["clip"]),
+            "made": int(facts["made"]),
+            "decoder": autoencoder.restore(decoder) if decoder else None,
+            "controls": {name: autoencoder.restore(state) for name, state in states.items()},
+            **{name: tensors.get(name) for name in ("anchor", "recent", "tail")},
+        }
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+@contextmanager
+def opened(path: Path, device: torch.device) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """Header and tensors of a saved state, while its fields are read.
+
+    Raises:
+        InputError: not a state, or one of another version.
+    """
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            facts = json.loads((file.metadata() or {})["longvie"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        if facts["format"] != FORMAT:
+            raise InputError(f"{path.name} was written by another version ({facts['format']}): use that one")
+        yield facts, tensors
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as reason:
+        raise InputError(f"{path.name} is not the state of a video: {reason}", code="state_invalid") from reason
+
+
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the transformer is told beside the noisy latents, the noise level and the words; its own argument names."""
+    """What the transformer is told beside the noisy latents, the noise level and the words, by its own argument names;
+    and what the decoder is told.
+    """
 
     condition: Float[Tensor, "1 given l h w"] | None = None
     pictures: Float[Tensor, "1 n e"] | None = None
@@ -137,11 +172,13 @@ class Given:
     history_times: Float[Tensor, "1 k"] | None = None
     controls: tuple[ControlInput, ...] = ()
     beats: Float[Tensor, "1 l 4"] | None = None
+    guides: Float[Tensor, "1 g f H W"] | None = None  # for the decoder
+    known: Moved | None = None  # the picture that moves, at the last frame
 
     def arguments(self, place: torch.device) -> dict[str, Any]:
         """For the transformer's call."""
         named = {name: getattr(self, name) for name in ("condition", "pictures", "history", "history_times", "beats")}
-        controls = [replace(c, latents=c.latents.to(place), strength=c.strength.to(place)) for c in self.controls]
+        controls = [control.to(place) for control in self.controls]
         return {name: None if it is None else it.to(place) for name, it in named.items()} | {"controls": controls}
 
 
@@ -192,8 +229,28 @@ class _Seam:
         kinds = self.models.card.dense_kinds
         return kinds.index(direction.control.name) if direction.control.branch == "dense" and kinds else None
 
+    def check_pictures(self, script: Script, spans: Sequence[Span]) -> None:
+        """Whether every latent frame is given one picture at most.
+
+        Raises:
+            ScriptError: one is given two.
+        """
+        for group in (group for span in spans for group in span.groups(self.strides)):
+            inside = [key.frame for key in script.keyframes if key.frame in group]
+            if len(inside) > 1 or (inside and 0 in group and script.picture is not None):
+                raise ScriptError(f"two pictures are given for frames {group.start} to {group.stop - 1}: keep one")
+
     def beats(self, script: Script, span: Span) -> Float[Tensor, "1 l 4"] | None:
         return beats_of(script, span, self.strides)
+
+
+@dataclass(frozen=True)
+class Moving:
+    """The last known picture over a span (from itself on, if it is the frame before), and where it is to be shown."""
+
+    shown: Moved
+    on: Bool[Tensor, "1 l"]
+    latents: Float[Tensor, "1 c l h w"] | None = None  # where they are known already
 
 
 class LatentSeam(_Seam):
@@ -207,6 +264,8 @@ class LatentSeam(_Seam):
     def __init__(self, models: Models, recent: int) -> None:
         super().__init__(models)
         self.recent = recent
+        if models.autoencoder.guides not in (0, COUNT):
+            raise ConfigError(f"the decoder looks at {models.autoencoder.guides} channels of guides; there are {COUNT}")
 
     def check(self, script: Script) -> None:
         """Whether pictures can be given.
@@ -230,31 +289,47 @@ class LatentSeam(_Seam):
 
     def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with the controls' encoders moved on."""
-        inputs, states = [], {}
+        models, inputs, states, drawn = self.models, [], {}, dict[str, Tensor]()
         for direction, strength in self.on(script, span):
-            latents, states[direction.name] = self._encoded(direction, span, state)
-            channels = conditioning.widened(latents, self.models.transformer.config["in_channels"])
-            inputs.append(ControlInput(direction.control.branch, channels, strength, self.kind(direction)))
+            name, kept = direction.control.name, list[Tensor]()
+            latents, states[direction.name] = self._encoded(direction, span, state, kept)
+            channels = conditioning.widened(latents, models.transformer.config["in_channels"])
+            kind = self.kind(direction)
+            inputs.append(ControlInput(direction.control.branch, channels, strength, kind, name=direction.name))
+            if kept and name in CHANNELS and name not in drawn:
+                drawn[name] = torch.cat(kept, dim=1) * self._per_frame(strength, span)
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
+        moved = self._moved(script, span, state) if models.card.holds == "moved" else None
+        condition, moves = self._condition(script, span, state, moved)
         given = Given(
-            condition=self._condition(script, span, state),
+            condition=condition,
             history=history,
             history_times=times,
             controls=tuple(inputs),
             beats=self.beats(script, span),
+            guides=self._guides(script, span, moved, moves, drawn) if models.autoencoder.guides else None,
+            known=moved.shown.part(slice(-1, None)) if moved is not None and bool(moves[-1]) else None,
         )
         return given, replace(state, controls=states)
 
     def frames(
-        self, latents: Float[Tensor, "1 c l h w"], span: Span, state: ClipState
+        self,
+        latents: Float[Tensor, "1 c l h w"],
+        span: Span,
+        state: ClipState,
+        given: Given,
     ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
         """New frames as they are decoded; with the last ones, the state for the next clip."""
         shown, tail = span.start, state.tail
-        for frames, decoder in decoded(latents, self.models.autoencoder, state.decoder, f"clip {span.clip}"):
+        where, autoencoder = f"clip {span.clip}", self.models.autoencoder
+        for frames, decoder in decoded(latents, autoencoder, state.decoder, where, guides=given.guides):
             shown += frames.shape[1]
             if self.models.card.holds == "moved" and frames.shape[1]:
                 tail = frames[:, -1:].clone()
+                if shown == span.stop and given.known is not None:
+                    picture, kept = given.known.pictures[:, -1].to(tail), given.known.kept[:, -1].to(tail.device)
+                    tail = remembered(tail[:, 0], picture, kept)[:, None]
             yield frames, self._after(latents, span, replace(state, tail=tail), decoder) if shown == span.stop else None
 
     def _after(self, latents: Tensor, span: Span, state: ClipState, decoder: AutoencoderState) -> ClipState:
@@ -269,14 +344,17 @@ class LatentSeam(_Seam):
         latents = torch.cat((state.anchor, state.recent), dim=2)
         return latents if config["in_channels"] == latents.shape[1] else conditioning.history_tokens(latents)
 
-    def _condition(self, script: Script, span: Span, state: ClipState) -> Float[Tensor, "1 given l h w"] | None:
+    def _condition(
+        self, script: Script, span: Span, state: ClipState, moved: Moving | None
+    ) -> tuple[Float[Tensor, "1 given l h w"] | None, Bool[Tensor, " l"]]:
         """First picture and keyframes, each encoded alone, at the latent frames that hold them. A weak keyframe's mask
         and latents are both that much weaker, as in training. Other latent frames hold what was known last, if the
-        model was trained so.
+        model was trained so. And the latent frames in which that is the moved picture.
         """
         config = self.models.transformer.config
+        groups = span.groups(self.strides)
         if config["in_channels"] == config["out_channels"]:
-            return None
+            return None, torch.zeros(len(groups), dtype=torch.bool)
         wanted = [
             (key.frame, key.picture(script.size), key.strength)
             for key in script.keyframes
@@ -284,7 +362,6 @@ class LatentSeam(_Seam):
         ]
         if script.picture is not None and span.start == 0:
             wanted.append((0, script.picture, 1.0))
-        groups = span.groups(self.strides)
         height, width = (side // self.strides.space for side in script.size)
         latents = torch.zeros(1, config["out_channels"], len(groups), height, width)
         known = torch.zeros(1, len(groups))
@@ -295,34 +372,61 @@ class LatentSeam(_Seam):
         condition = conditioning.given(latents, known)
         holds, before = self.models.card.holds, None if state.recent is None else state.recent[:, :, -1]
         if holds == "nothing":
-            return condition
-        carried, moves = self._carried(script, span, state) if holds == "moved" else (None, None)
-        return conditioning.held(condition, before, carried, moves)
+            return condition, torch.zeros(len(groups), dtype=torch.bool)
+        if moved is None:
+            return conditioning.held(condition, before), torch.zeros(len(groups), dtype=torch.bool)
+        latents, seen = self._moved_latents(moved, span)
+        told = conditioning.held(condition, before, latents, moved.on, seen)
+        known[0, :1] *= not span.lone  # the first picture is the one that moves; a keyframe takes its place
+        return told, moved.on[0] & (known[0].cumsum(0) == 0)
 
-    def _carried(
-        self, script: Script, span: Span, state: ClipState
-    ) -> tuple[Float[Tensor, "1 c l h w"], Bool[Tensor, "1 l"]] | tuple[None, None]:
-        """Latents of the last known picture moved along the first tracks that are on, with the help of a depth that is
-        on all the time; and where they are on.
+    def _moved(self, script: Script, span: Span, state: ClipState) -> Moving | None:
+        """The last known picture moved along the first tracks that are on, with the help of a depth that is on all the
+        time; and where they are on.
         """
         picture = script.picture if span.lone else state.tail
         paths = [(d, on) for d, on in self.on(script, span) if d.signal.report.content == "points"]
         if picture is None or not paths:
-            return None, None
+            return None
         (direction, strength), known = paths[0], span.start if span.lone else span.start - 1
         last = max(known + 1, min(span.stop, direction.signal.frames))
         if known >= direction.signal.frames:
-            return None, None
+            return None
         points = direction.signal.read(known, last)
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
-        video = carry(picture[:, 0].float(), places, seen, self._disparity(script, span, known, last))
-        if last < span.stop:
-            video = torch.cat((video, video[:, -1:].expand(-1, span.stop - last, -1, -1)), dim=1)
+        shown = carry(picture[:, 0].float().cpu(), places, seen, self._disparity(script, span, known, last))
+        return Moving(shown.longer(span.stop - known), strength > 0)
+
+    def _moved_latents(
+        self, moved: Moving, span: Span
+    ) -> tuple[Float[Tensor, "1 c l h w"], Float[Tensor, "1 4 l h w"]]:
+        """A moved picture encoded; and how much of each cell is really seen."""
+        first = int(not span.lone)
+        seen = moved.shown.shares(self.strides.time, self.strides.space)[None, :, first:]
+        if moved.latents is not None:
+            return moved.latents, seen
         found, stream = [], Carried()
-        for pictures in video.split(AT_ONCE, dim=1):
+        for pictures in moved.shown.pictures.split(AT_ONCE, dim=1):
             latents, stream = encode_span(pictures, self.encode, stream, stride=self.strides.time)
             found += [] if latents is None else [latents]
-        return torch.cat(found, dim=2)[:, :, int(not span.lone) :], strength > 0
+        return torch.cat(found, dim=2)[:, :, first:], seen
+
+    def _guides(
+        self, script: Script, span: Span, moved: Moving | None, moves: Bool[Tensor, " l"], drawn: dict[str, Tensor]
+    ) -> Float[Tensor, "1 g f H W"]:
+        """What the decoder may look at, frame by frame."""
+        known = None
+        if moved is not None:
+            on, first = self._per_frame(moves[None], span), int(not span.lone)
+            shown = moved.shown
+            known = Moved(shown.pictures[:, first:] * on, shown.seen[:, first:] & on)
+        made = guides(span.stop - span.start, script.size, known, drawn)
+        return made[None].to(self.models.autoencoder.dtype)
+
+    def _per_frame(self, values: Shaped[Tensor, "1 l"], span: Span) -> Shaped[Tensor, "f 1 1"]:
+        """Of each latent frame, said for each of its frames."""
+        counts = torch.tensor([len(group) for group in span.groups(self.strides)])
+        return values[0].repeat_interleave(counts)[:, None, None]
 
     def _disparity(self, script: Script, span: Span, known: int, last: int) -> Float[Tensor, "f h w"] | None:
         """From the last known picture on, of the first depth that is on in the whole span and long enough."""
@@ -335,10 +439,11 @@ class LatentSeam(_Seam):
         return None
 
     def _encoded(
-        self, direction: Direction, span: Span, state: ClipState
+        self, direction: Direction, span: Span, state: ClipState, kept: list[Tensor]
     ) -> tuple[Float[Tensor, "1 c l h w"], AutoencoderState]:
         """A control's latents in a span, encoded as one stream with the spans before; one that is only now switched on
         begins with the frame before the span, so that its latent frames stand for the same frames as the video's.
+        Its pictures are `kept` if the decoder will look at them.
         """
         carried = Carried(state.controls.get(direction.name), direction.name in state.controls)
         if not carried.begun and not span.lone:
@@ -346,6 +451,7 @@ class LatentSeam(_Seam):
             _, carried = encode_span(before, self.encode, carried, stride=self.strides.time)
         found = []
         for pictures in self.drawn(direction, span.start, span.stop):
+            kept += [pictures] if self.models.autoencoder.guides else []
             latents, carried = encode_span(pictures, self.encode, carried, stride=self.strides.time)
             found += [] if latents is None else [latents]
         return torch.cat(found, dim=2), carried.state
@@ -396,11 +502,15 @@ class PixelSeam(_Seam):
         return given, state
 
     def frames(
-        self, latents: Float[Tensor, "1 c l h w"], span: Span, state: ClipState
+        self,
+        latents: Float[Tensor, "1 c l h w"],
+        span: Span,
+        state: ClipState,
+        given: Given,
     ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
         """New frames as they are decoded, without the one that the clip before has shown; at last, the state."""
         shown, tail = span.start, None
-        for frames, _ in decoded(latents, self.models.autoencoder, None, f"clip {span.clip}"):
+        for frames, _ in decoded(latents, self.models.autoencoder, None, f"clip {span.clip}", guides=given.guides):
             first, shown = shown, shown + frames.shape[1]
             tail = (frames if tail is None else torch.cat((tail, frames), dim=1))[:, -TAIL:]
             after = self._after(tail, span, state) if shown == span.stop else None

@@ -81,20 +81,29 @@ def decoded(
     state: AutoencoderState | None,
     where: str,
     *,
+    guides: Float[Tensor, "1 g f H W"] | None = None,
     at_once: int = AT_ONCE,
 ) -> Iterator[tuple[Float[Tensor, "3 f H W"], AutoencoderState]]:
     """Frames as they come, with the state of the decoder after them.
 
     Args:
         where: in which part of the video, for the message.
+        guides: of all these frames, for a decoder that looks at them.
 
     Raises:
         LongVieError: see `finite`.
     """
+    place, own, at = autoencoder.device, autoencoder.dtype, 0
     for group in latents.split(at_once, dim=2):
         with torch.no_grad():
-            frames, after = autoencoder.decode(group.to(autoencoder.device, autoencoder.dtype), state)
-        state = after
+            if guides is None:
+                frames, after = autoencoder.decode(group.to(place, own), state)
+            else:
+                count = autoencoder.strides.time * (group.shape[2] - 1)
+                count += 1 if state is None or state.seen == 0 else autoencoder.strides.time
+                shown = guides[:, :, at : at + count].to(place, own)
+                frames, after = autoencoder.decode(group.to(place, own), state, guides=shown)
+        state, at = after, at + frames.shape[2]
         yield finite(frames[0], "decoded frames", where), after
 
 

@@ -45,7 +45,7 @@ class Engine(Protocol):
     def run(
         self, script: Script, state: Any = None, *, on_progress: Callable[[Progress], None] | None = None
     ) -> Iterator[Chunk]:
-        """Frames in order; a chunk with a state ends a part."""
+        """Frames in order; a chunk with a state ends a part. One that can be steered also takes `steering`."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from longvie.engine.script import Script
+from longvie.engine.session import Find, Outcome, Recorded, Steering, change_from
 from longvie.engine.stream import Chunk, Progress
 from longvie.errors import InputError, Interrupted, LongVieError, ResourceError
-from longvie.journal import Event, Journal, locked
+from longvie.journal import Event, Journal, locked, now
 from longvie.media import join_segments, replace_atomically, write_bytes_atomically
 from longvie.media.files import shown
 from longvie.models.weights import digest
@@ -146,12 +147,17 @@ class Run:
         stop: Stop | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         frames_dir: Path | None = None,
+        steering: Steering | None = None,
+        find: Find | None = None,
     ) -> Iterator[Chunk]:
         """Make what is still missing, and give the new frames as they come; nothing if the run is finished.
 
         Args:
             stop: asked, the run finishes its part if that takes no longer than five seconds, else drops it.
             frames_dir: every frame of the file also as a PNG, by its number.
+            steering: wishes for what is still to be made, if the engine can be steered. Those that were applied before
+                are in the journal and are applied again, whether this is given or not.
+            find: opens a control again that was exchanged on the way, by its name and source.
 
         Raises:
             Interrupted: it was asked to stop; the parts before are kept.
@@ -163,7 +169,8 @@ class Run:
             if self.finished:
                 return
             try:
-                yield from self._parts(script, engine, stop, on_progress, frames_dir)
+                steered = self._steering(steering, find)
+                yield from self._parts(script, engine, stop, on_progress, frames_dir, steered)
                 self._join()
             except GeneratorExit:
                 self._note("interrupted")
@@ -220,6 +227,23 @@ class Run:
         """Where the engine's state after a part lies."""
         return self.kept.state(part)
 
+    @property
+    def was_steered(self) -> bool:
+        """Whether anything was changed while it was made."""
+        return any(event["event"] == "steered" for event in self.journal.events())
+
+    def steered(self, find: Find | None = None) -> "list[Recorded]":
+        """The changes that were made on the way, each with the frame from which it holds.
+
+        Args:
+            find: opens a control again, by its name and source.
+
+        Raises:
+            ConfigError: a control was exchanged, and nobody finds it.
+        """
+        events = (event for event in self.journal.events() if event["event"] == "steered")
+        return [(int(event["frame"]), change_from(event, find)) for event in events]
+
     def verify(self) -> list[str]:
         """What is wrong with the files of this run; nothing, if all are what was written."""
         try:
@@ -268,26 +292,28 @@ class Run:
         part: int,
         output: Output = AS_MADE,
         asked: Mapping[str, Any] | None = None,
+        steered: "Sequence[Recorded]" = (),
     ) -> "Run":
         """Another run that shares this one's first `part` parts and goes its own way from there.
+
+        Args:
+            part: how many it shares; 0 is none, if anything is steered.
+            steered: all changes that hold in the branch, each with its frame. Those of this run before the frame at
+                which the branch leaves belong to them: what follows the last shared part is made again.
 
         Raises:
             InputError: this run has not come so far, its size or rate is another, or the new folder is in use.
         """
         done = self.parts()
-        if not 0 < part <= len(done):
+        if not int(not steered) <= part <= len(done):
             raise InputError(
                 f"{shown(self.folder)} has {len(done)} parts; a branch can leave after part 1 to {len(done)}"
             )
         facts = facts_of(script, engine, output, asked)
         facts["branch"] = {"of": self.folder.stem, "part": part}
-        for name in ("size", "fps"):
-            old, new = self.facts["request"]["script"][name], facts["request"]["script"][name]
-            if old != new:
-                raise InputError(f"a branch keeps the {name} of its run, {old}, not {new}")
-        if facts["request"]["output"] != self.facts["request"]["output"]:
-            raise InputError("a branch keeps the output size, rate and quality of its run: leave them as they are")
-        if script.frames < done[part - 1]["stop"]:
+        if part:
+            self._check_same_form(facts)
+        if part and script.frames < done[part - 1]["stop"]:
             raise InputError(
                 f"the branch has {script.frames} frames, the part it leaves ends at {done[part - 1]['stop']}"
             )
@@ -295,12 +321,25 @@ class Run:
         if _strangers(folder) or (folder / "run.json").exists():
             raise InputError(f"{shown(folder)} exists: use another name", code="run_exists")
         with locked(folder / "lock"):
-            return self._branched(folder, facts, done[:part], engine, script)
+            run = self._branched(folder, facts, done[:part], engine, script)
+            for frame, change in steered:
+                run.journal.add("steered", asked=now(), frame=frame, **change.to_json())
+            _write_json(folder / "run.json", facts)
+            return run
+
+    def _check_same_form(self, facts: Mapping[str, Any]) -> None:
+        """Frames that two runs share are joined to later ones, which must look alike to a player."""
+        for name in ("size", "fps"):
+            old, new = self.facts["request"]["script"][name], facts["request"]["script"][name]
+            if old != new:
+                raise InputError(f"a branch keeps the {name} of its run, {old}, not {new}")
+        if facts["request"]["output"] != self.facts["request"]["output"]:
+            raise InputError("a branch keeps the output size, rate and quality of its run: leave them as they are")
 
     def _branched(
         self, folder: Path, facts: Mapping[str, Any], done: "list[Event]", engine: Engine, script: Script
     ) -> "Run":
-        state = engine.restore(self.state(len(done) - 1)).forked(script.seed)
+        state = engine.restore(self.state(len(done) - 1)).forked(script.seed) if done else None
         engine.check(script, state)
         _clear(folder)
         for name in FOLDERS:
@@ -309,7 +348,6 @@ class Run:
         run.journal.add("branched", of=self.folder.stem, part=len(done))
         for event in done:
             self.kept.copy(event, run.kept, state if event is done[-1] else None)
-        _write_json(folder / "run.json", facts)
         return run
 
     # --- making ---------------------------------------------------------------------------------------------------
@@ -321,6 +359,7 @@ class Run:
         stop: Stop,
         on_progress: Callable[[Progress], None] | None,
         frames_dir: Path | None,
+        steering: Steering | None,
     ) -> Iterator[Chunk]:
         """All parts that are missing."""
         done = self.kept.sound()
@@ -342,7 +381,8 @@ class Run:
 
         part = Part(self.kept, self.facts, len(done), frames_dir)
         try:
-            for chunk in engine.run(script, state, on_progress=told):
+            how: dict[str, Any] = {} if steering is None else {"steering": steering}
+            for chunk in engine.run(script, state, on_progress=told, **how):
                 part.write(chunk)
                 if chunk.state is not None:
                     part.close(chunk.state)
@@ -352,6 +392,28 @@ class Run:
                     raise _stopped(part.number, parts)
         finally:
             part.drop()
+
+    def _steering(self, steering: Steering | None, find: Find | None) -> Steering | None:
+        """The wishes with those that the journal holds, and a journal that hears what becomes of them."""
+        before = self.steered(find)
+        if steering is None and not before:
+            return None
+        steering = steering or Steering()
+        steering.record(before)
+        asked: dict[int, str] = {}
+
+        def heard(outcome: Outcome) -> None:
+            if outcome.state == "pending":
+                asked[outcome.number] = now()
+            elif not outcome.again:
+                about = {"block": outcome.block, "frame": outcome.frame} if outcome.state == "applied" else {}
+                refused = {"code": outcome.code, "message": outcome.reason} if outcome.state == "rejected" else {}
+                kind = "steered" if outcome.state == "applied" else "refused"
+                when = asked.pop(outcome.number, now())
+                self.journal.add(kind, asked=when, **about, **outcome.change.to_json(), **refused)
+
+        steering.listen(heard)
+        return steering
 
     def _join(self) -> None:
         frames = join_segments(self.kept.segments(), self.final, fps=rate(self.facts), metadata=metadata(self.facts))

@@ -1,0 +1,294 @@
+"""What passes from one block of a live video to the next: keys and values, states, and the picture that moves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvie.controls.carried import Carrying
+from longvie.controls.control import Carried, encode_span
+from longvie.controls.moved import Moved
+from longvie.engine import conditioning
+from longvie.engine.memory import Memory, Window
+from longvie.engine.script import Direction, Script, Span
+from longvie.engine.seam import ClipState, Given, LatentSeam, Moving, opened, part_of
+from longvie.models.autoencoder import Autoencoder
+from longvie.models.control_branch import ControlInput
+from longvie.models.models import Models
+from longvie.models.transformer import VideoTransformer
+
+
+@dataclass(frozen=True)
+class KeptBlock:
+    """What the network was told of a block that is still remembered: all that makes its keys and values anew."""
+
+    number: int
+    latents: Float[Tensor, "1 c l h w"]
+    controls: tuple[ControlInput, ...] = ()
+    beats: Float[Tensor, "1 l 4"] | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a file."""
+        named = {"latents": self.latents} | ({} if self.beats is None else {"beats": self.beats})
+        for at, control in enumerate(self.controls):
+            named |= {f"{at}.latents": control.latents, f"{at}.strength": control.strength}
+        return named
+
+    def facts(self) -> dict[str, Any]:
+        """For its header."""
+        return {"number": self.number, "controls": [[c.branch, c.kind, c.name] for c in self.controls]}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "KeptBlock":
+        """As it was written."""
+        controls = tuple(
+            ControlInput(branch, tensors[f"{at}.latents"], tensors[f"{at}.strength"], kind, name=name)
+            for at, (branch, kind, name) in enumerate(facts["controls"])
+        )
+        return cls(int(facts["number"]), tensors["latents"], controls, tensors.get("beats"))
+
+
+class Pasts:
+    """The memories of the trunk and of each control's branch, and what they were made from."""
+
+    def __init__(self, window: Window, block: int, *, relative: bool) -> None:
+        self.window, self.block, self.relative = window, block, relative
+        self.kept: list[KeptBlock] = []
+        self.memories: dict[str, Memory] = {}  # "" is the trunk's, else by the control's name
+        self._written: dict[str, dict[str, Tensor]] = {}  # of a file, until the network is known
+        self._begun: list[Memory] = []
+
+    def begin(
+        self, network: VideoTransformer, cells: tuple[int, int], frames: Sequence[int], controls: Sequence[ControlInput]
+    ) -> dict[str, Any]:
+        """Room for a block; the arguments by which the network finds it.
+
+        Args:
+            cells: height and width of the latents.
+            frames: numbers of its latent frames in the video.
+        """
+        patch = network.config["patch"]
+        grid = cells[0] // patch[1], cells[1] // patch[2]
+        trunk = self._memory("", network, grid)
+        positions = trunk.begin(frames)
+        branches = [self._memory(control.name, network, grid) for control in controls]
+        for branch in branches:
+            branch.begin(frames, end=int(positions[-1]) + 1)
+        self._begun = [trunk, *branches]
+        place = network.patch_embedding.weight.device
+        return {"past": trunk, "branch_pasts": branches or None, "positions": positions.to(place)}
+
+    def _memory(self, name: str, network: VideoTransformer, grid: tuple[int, int]) -> Memory:
+        if name not in self.memories:
+            turn = network.turn(*grid, branch=bool(name))
+            self.memories[name] = Memory(self.window, self.block, turn, relative=self.relative)
+            if name in self._written:
+                self.memories[name].restore(self._written.pop(name))
+        return self.memories[name]
+
+    def end(
+        self,
+        number: int,
+        latents: Float[Tensor, "1 c l h w"],
+        controls: Sequence[ControlInput],
+        beats: Float[Tensor, "1 l 4"] | None,
+    ) -> None:
+        """A block is made and remembered; so is what made it, for as long as any of its frames is."""
+        for memory in self._begun:
+            memory.end()
+        self.kept.append(KeptBlock(number, latents, tuple(controls), beats))
+        still = self.window.kept(self.block * number + latents.shape[2])
+        self.kept = [block for block in self.kept if self.block * block.number in still]
+        names = {"", *(control.name for block in self.kept for control in block.controls)}
+        self.memories = {name: memory for name, memory in self.memories.items() if name in names}
+
+    def forget(self) -> None:
+        """Nothing but the sink is remembered."""
+        for memory in self.memories.values():
+            memory.forget(sink=True)
+        self.kept = [block for block in self.kept if self.block * block.number < self.window.sink]
+
+    def forget_all(self) -> None:
+        """Nothing is remembered."""
+        self.memories, self.kept, self._written = {}, [], {}
+
+    def copy(self) -> "Pasts":
+        """The same, which goes its own way from here on."""
+        other = Pasts(self.window, self.block, relative=self.relative)
+        other.kept = list(self.kept)
+        other.memories = {name: memory.copy() for name, memory in self.memories.items()}
+        other._written = dict(self._written)
+        return other
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a file."""
+        named: dict[str, Tensor] = {}
+        for at, name in enumerate(self.names()):
+            written = self.memories[name].tensors() if name in self.memories else self._written[name]
+            named |= {f"past.{at}/{key}": tensor for key, tensor in written.items()}
+        for at, block in enumerate(self.kept):
+            named |= {f"kept.{at}/{key}": tensor for key, tensor in block.tensors().items()}
+        return named
+
+    def names(self) -> list[str]:
+        """Whose memories there are."""
+        return list(dict.fromkeys((*self.memories, *self._written)))
+
+    def facts(self) -> dict[str, Any]:
+        """For its header."""
+        return {"pasts": self.names(), "kept": [block.facts() for block in self.kept]}
+
+    def restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take in what was written."""
+        self._written = {name: part_of(tensors, f"past.{at}/") for at, name in enumerate(facts["pasts"])}
+        self.kept = [KeptBlock.of(block, part_of(tensors, f"kept.{at}/")) for at, block in enumerate(facts["kept"])]
+
+
+@dataclass
+class Moves:
+    """The known picture on its way, at a frame: what moves it, and the encoder that has seen it so far. Not saved: it
+    follows from the picture, the frame it was taken at, and the script.
+    """
+
+    carrying: Carrying
+    stream: Carried
+    at: int  # the last frame of the video that was taken
+
+
+@dataclass(frozen=True)
+class LiveState(ClipState):
+    """All that is needed to make block number `clip` of a video as if those before had just been made.
+
+    Attributes:
+        pasts: keys and values; changed in place while a block is made, so whoever keeps a state keeps a `copy`.
+        heard: the words under which they were made.
+        known, picked: the picture that moves, and the frame of the video that it is.
+        follows: names of the controls that move it.
+    """
+
+    pasts: Pasts = field(default_factory=lambda: Pasts(Window(), 3, relative=True))
+    heard: str = ""
+    known: Float[Tensor, "3 1 H W"] | None = None
+    picked: int = -1
+    follows: str = ""
+    moves: Moves | None = field(default=None, compare=False, repr=False)
+
+    def copy(self) -> "LiveState":
+        """The same, which goes its own way from here on."""
+        return replace(self, pasts=self.pasts.copy(), moves=None)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file holds of it."""
+        known = {} if self.known is None else {"known": self.known}
+        return super().tensors() | self.pasts.tensors() | known
+
+    def facts(self) -> dict[str, Any]:
+        """What a file's header says of it."""
+        said = {"heard": self.heard, "picked": self.picked, "follows": self.follows}
+        return super().facts() | self.pasts.facts() | said
+
+    @classmethod
+    def restored(cls, path: Path, autoencoder: Autoencoder[Any], pasts: Pasts) -> "LiveState":
+        """The state that `save` wrote.
+
+        Raises:
+            InputError: not such a state, or one of a newer version.
+        """
+        with opened(path, autoencoder.device) as (facts, tensors):
+            pasts.restore(facts, tensors)
+            said = {"heard": str(facts["heard"]), "picked": int(facts["picked"]), "follows": str(facts["follows"])}
+            plain = cls.fields_of(facts, tensors, autoencoder)
+            return cls(**plain, pasts=pasts, known=tensors.get("known"), **said)
+
+
+class BlockSeam(LatentSeam):
+    """The latent seam, block by block: no history tokens, as the past is remembered; and the picture that tracks move
+    is taken anew now and then, not at every block.
+    """
+
+    def __init__(self, models: Models, renews: int, block: int) -> None:
+        super().__init__(models, recent=1)
+        self.renews, self.block = renews, block  # latent frames
+        height, width = models.card.size
+        self.cells = height // self.strides.space, width // self.strides.space
+
+    def known(self, latents: Float[Tensor, "1 c l h w"]) -> Float[Tensor, "1 given l h w"] | None:
+        """The condition of a block that is made: it is what was given."""
+        config = self.models.transformer.config
+        if config["in_channels"] == config["out_channels"]:
+            return None
+        return conditioning.given(latents, torch.ones(1, latents.shape[2], device=latents.device))
+
+    def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
+        """What the transformer is told in this span, and the state with controls and known picture moved on."""
+        assert isinstance(state, LiveState)
+        return super().given(script, span, self._ready(script, span, state))
+
+    def _history(self, state: ClipState) -> None:  # noqa: ARG002 - as the other seam's
+        return None
+
+    def _ready(self, script: Script, span: Span, state: LiveState) -> LiveState:
+        """With another known picture, where it is time for one or other controls move it, and on its way to here."""
+        tracks, depth = self._movers(script, span)
+        if tracks is None or self.models.card.holds != "moved":
+            return state
+        follows, last = f"{tracks.name} {'' if depth is None else depth.name}", span.start - 1
+        if span.lone:
+            state = replace(state, known=script.picture, picked=0, follows=follows, moves=None)
+        elif state.known is None or follows != state.follows or last - state.picked >= self.renews * self.strides.time:
+            state = replace(state, known=state.tail, picked=last, follows=follows, moves=None)
+        if state.known is None or state.picked >= tracks.signal.frames:
+            return replace(state, moves=None)
+        if state.moves is not None and state.moves.at == last:
+            return state
+        return replace(state, moves=self._on_the_way(script, span, state, tracks))
+
+    def _movers(self, script: Script, span: Span) -> tuple[Direction | None, Direction | None]:
+        """The first tracks that are on, and the first depth that is on all the time."""
+        on = list(self.on(script, span))
+        tracks = next((d for d, _ in on if d.signal.report.content == "points"), None)
+        depth = next((d for d, strength in on if d.control.name == "depth" and bool(strength.all())), None)
+        return tracks, depth
+
+    def _moved(self, script: Script, span: Span, state: ClipState) -> Moving | None:
+        """The known picture at the frames of a block, behind one frame that nobody looks at; and where it counts."""
+        assert isinstance(state, LiveState)
+        tracks, _ = self._movers(script, span)
+        if tracks is None or state.moves is None:
+            return None
+        strength = next(strength for direction, strength in self.on(script, span) if direction is tracks)
+        shown, latents = self._taken(state.moves, span)
+        return Moving(shown, strength > 0, latents)
+
+    def _on_the_way(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> Moves:
+        """The known picture from where it was taken, brought to the frame before a block, in the same steps again."""
+        assert state.known is not None
+        stop = state.picked + 1 + self.strides.time * (self.renews + self.block)
+        points = tracks.signal.read(state.picked, min(stop, tracks.signal.frames))
+        places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
+        depth = self._disparity(script, span, state.picked, state.picked + len(places))
+        moves = Moves(Carrying(state.known[:, 0].float().cpu(), places, seen, depth), Carried(), state.picked - 1)
+        if state.picked:  # the first picture of a video is the first frame of its first block
+            _, moves.stream = encode_span(
+                moves.carrying.take(1).pictures, self.encode, moves.stream, stride=self.strides.time
+            )
+            moves.at = state.picked
+        length = self.block * self.strides.time
+        while moves.at < span.start - 1:
+            start = moves.at + 1
+            stop = start + (length if start else length - self.strides.time + 1)
+            self._taken(moves, replace(span, start=start, stop=stop, lone=start == 0))
+        return moves
+
+    def _taken(self, moves: Moves, span: Span) -> tuple[Moved, Float[Tensor, "1 c l h w"] | None]:
+        """The frames of the next block, and their latents."""
+        count = span.stop - span.start
+        part = moves.carrying.take(count)
+        block = part.longer(count) if part.pictures.shape[1] else moves.carrying.resting(count)
+        latents, moves.stream = encode_span(block.pictures, self.encode, moves.stream, stride=self.strides.time)
+        moves.at = span.stop - 1
+        return (block if span.lone else Moved.joined([block.part(slice(0, 1)).unseen(), block])), latents
