@@ -27,11 +27,11 @@ def test_windows_with_carried_pictures_begin_at_the_start_and_at_the_sixth_laten
 def test_a_later_window_carries_the_last_picture_before_it() -> None:
     """Latent frame 5 begins after video frame 16."""
     made = latents.carried_from(CLIP, 5, False, AUTOENCODER)
-    assert made.shape == (16, 20, 4, 6)
-    video = carry(pictures(CLIP, "picture")[:, 16], CLIP.points[16:, :, :2], CLIP.visible[16:])
+    assert made.latents.shape == (16, 20, 4, 6) and made.seen.shape == (4, 20, 4, 6)
+    video = carry(pictures(CLIP, "picture")[:, 16], CLIP.points[16:, :, :2], CLIP.visible[16:]).pictures
     with torch.no_grad():
         wanted = AUTOENCODER.encode(video[None])[0][0, :, 1:]
-    assert torch.allclose(made.float(), wanted, atol=0.02)
+    assert torch.allclose(made.latents.float(), wanted, atol=0.02)
 
 
 def test_an_encoded_clip_keeps_them_through_a_file(tmp_path: Path) -> None:
@@ -39,15 +39,21 @@ def test_an_encoded_clip_keeps_them_through_a_file(tmp_path: Path) -> None:
     latents.save(tmp_path / "clip.safetensors", made)
     again = latents.load(tmp_path / "clip.safetensors")
     assert set(again.carried) == set(latents.begins(3, 25))
-    assert all(torch.equal(again.carried[key], made.carried[key]) for key in made.carried)
+    for key, carried in made.carried.items():
+        assert torch.equal(again.carried[key].latents, carried.latents)
+        assert torch.equal(again.carried[key].seen, carried.seen)
     assert again.moved(0, True) is again.moved(0, False) is not None  # clip 3: by the tracks alone, at the start
-    assert again.carried[0, False].shape[1] == 25
+    assert again.carried[0, False].latents.shape[1] == 25
 
 
 def test_what_a_model_was_given_is_kept_through_a_file(tmp_path: Path) -> None:
     known = latents.encode(CLIP, AUTOENCODER)
-    own = latents.Worn(torch.randn(16, 5, 4, 6).bfloat16(), torch.randn(16, 20, 4, 6).bfloat16())
+    seen = torch.randint(256, (4, 20, 4, 6), dtype=torch.uint8)
+    carried = latents.Carried(torch.randn(16, 20, 4, 6).bfloat16(), seen)
+    own = latents.Worn(torch.randn(16, 5, 4, 6).bfloat16(), carried)
     latents.save(tmp_path / "clip.safetensors", replace(known, worn={5: own}))
     again = latents.load(tmp_path / "clip.safetensors")
     assert set(again.worn) == {5} and set(again.carried) == set(known.carried)
-    assert torch.equal(again.worn[5].history, own.history) and torch.equal(again.worn[5].carried, own.carried)
+    assert torch.equal(again.worn[5].history, own.history)
+    assert torch.equal(again.worn[5].carried.latents, carried.latents)
+    assert torch.equal(again.worn[5].carried.seen, seen)

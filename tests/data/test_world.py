@@ -189,6 +189,16 @@ def test_the_same_number_gives_the_same_bytes_and_a_file_gives_them_back(tmp_pat
     assert clips.path(tmp_path, 4).stat().st_mtime_ns == before
 
 
+def test_a_clip_that_another_process_makes_is_left_to_it(tmp_path: Path) -> None:
+    mine, theirs = clips.path(tmp_path, 4), clips.path(tmp_path, 5)
+    with clips.claimed(theirs) as ours:
+        assert ours
+        assert list(clips.fill(tmp_path, range(4, 6), frames=9, size=(32, 56))) == [4, 5]
+        assert mine.exists() and not theirs.exists()
+    assert list(clips.fill(tmp_path, range(4, 6), frames=9, size=(32, 56))) == [4, 5]
+    assert theirs.exists() and sorted(file.suffix for file in mine.parent.iterdir()) == [".safetensors"] * 2
+
+
 def test_a_clip_says_what_its_scene_says() -> None:
     clip = clips.make(12, frames=33, size=(32, 56))
     assert clip.picture.shape == (33, 32, 56, 3)

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from longvie.controls.moved import remembered
 from longvie.data import clips
-from longvie.data.latents import Worn, encode, moved_latents
-from longvie.data.streams import STREAMS, Store
+from longvie.data.latents import Carried, Worn, encode, encoded, moved
+from longvie.data.streams import STREAMS, Store, pictures
 from longvie.engine import flow
 from longvie.models.control_branch import ControlInput
 from longvie.models.tae import TinyAutoencoder
+from longvie.training import played
 from longvie.training.degradation import DegradationConfig
+from longvie.training.played import BORDERS, play
 from longvie.training.stages import autoencoder as autoencoder_stage
 from longvie.training.stages import base as base_stage
 from longvie.training.stages import history as history_stage
@@ -22,7 +25,6 @@ from longvie.training.stages.base import BaseStage
 from longvie.training.stages.history import HistoryStage
 from longvie.training.windows import Window
 from longvie.training.world import Sizes
-from longvie.training.worn import continued
 from made import GRID, noisy_pool, rendered, small_models
 
 
@@ -246,7 +248,8 @@ def test_history_is_damaged_as_drawn_and_the_truth_stays(
 ) -> None:
     monkeypatch.setattr(history_stage, "AFTER", 1.0)
     monkeypatch.setattr(history_stage, "places", lambda clips, *_args, **_named: [5] * len(clips))
-    own = Worn(torch.full((16, 5, *GRID), 50.0), torch.full((16, 20, *GRID), 60.0))
+    carried = Carried(torch.full((16, 20, *GRID), 60.0), torch.zeros(4, 20, *GRID, dtype=torch.uint8))
+    own = Worn(torch.full((16, 5, *GRID), 50.0), carried)
     history.pool.items[:] = [replace(clip, worn={5: own}) for clip in history.pool.items]
     made = {}
     for damage in ("clean", kind):
@@ -268,25 +271,28 @@ def test_history_is_damaged_as_drawn_and_the_truth_stays(
         assert torch.equal(worn.history[untouched], truth.history[untouched])
 
 
-def test_a_clip_is_continued_by_the_model_itself(base: BaseStage) -> None:
+def test_a_clip_is_continued_by_the_model_itself(base: BaseStage, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = clips.make(4, size=(32, 48))
-    encoded = encode(clip, base.autoencoder)
-    made = continued(base, clip, encoded)
-    assert set(made.worn) == {5, 13}
-    for at, own in made.worn.items():
-        assert own.history.shape == (16, 5, *GRID) and own.carried.shape == (16, 25 - at, *GRID)
-        assert own.history.isfinite().all() and own.carried.isfinite().all()
-    assert torch.equal(made.worn[5].history[:, 0], made.worn[13].history[:, 0])  # the first latent frame is handed on
-    assert torch.equal(made.streams["picture"], encoded.streams["picture"])
-    again, other = continued(base, clip, encoded), continued(base, clip, encoded, seed=1)
-    assert torch.equal(again.worn[13].carried, made.worn[13].carried)
-    assert not torch.equal(other.worn[13].carried, made.worn[13].carried)
+    known = encode(clip, base.autoencoder)
+    monkeypatch.setattr(played, "TRACKS", 1.0)
+    made, worn = play(base, clip, known, borders=BORDERS)
+    assert set(worn) == {5, 13} and made.latents.shape == (16, 25, *GRID)
+    assert made.pictures.shape == (3, 97, 32, 48) and made.seen.shape == (97, 32, 48)
+    for at, own in worn.items():
+        assert own.history.shape == (16, 5, *GRID) and own.carried.latents.shape == (16, 25 - at, *GRID)
+        assert own.history.isfinite().all() and own.carried.latents.isfinite().all()
+    assert torch.equal(worn[5].history[:, 0], worn[13].history[:, 0])  # the first latent frame is handed on
+    again, other = (play(base, clip, known, borders=BORDERS, seed=seed)[1] for seed in (0, 1))
+    assert torch.equal(again[13].carried.latents, worn[13].carried.latents)
+    assert other.keys() == worn.keys()
 
 
 def test_what_a_model_hands_on_is_what_it_made(base: BaseStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that knows the truth hands on the truth, and carries the last frame that the decoder shows of it."""
+    """A model that knows the truth hands on the truth, and carries the last frame that the decoder shows of it, where
+    the picture before it was not known any more.
+    """
     clip = clips.make(4, size=(32, 48))
-    encoded = encode(clip, base.autoencoder)
+    known = encode(clip, base.autoencoder)
     told = []
 
     def truth(window: Window, **_named: object) -> torch.Tensor:
@@ -294,14 +300,35 @@ def test_what_a_model_hands_on_is_what_it_made(base: BaseStage, monkeypatch: pyt
         return window.clean
 
     monkeypatch.setattr(base, "sample", truth)
-    made = continued(base, clip, encoded)
-    picture = encoded.streams["picture"]
-    assert torch.equal(made.worn[13].history, torch.cat([picture[:, :1], picture[:, 9:13]], dim=1))
-    assert told[0].history is None and torch.equal(told[1].history[0].bfloat16(), made.worn[5].history)
+    monkeypatch.setattr(played, "TRACKS", 1.0)
+    made, worn = play(base, clip, known, borders=BORDERS)
+    picture = known.streams["picture"]
+    assert torch.equal(made.latents, picture)
+    assert torch.equal(worn[13].history, torch.cat([picture[:, :1], picture[:, 9:13]], dim=1))
+    assert told[0].history is None and torch.equal(told[1].history[0].bfloat16(), worn[5].history)
     with torch.no_grad():
         frame = base.autoencoder.decode(picture[None, :, :5].float())[0][0, :, -1]
-    wanted = moved_latents(frame, clip, 16, base.autoencoder)[:, 1:]
-    assert torch.allclose(made.worn[5].carried.float(), wanted.float(), atol=0.02)
+    first = moved(pictures(clip.part(slice(0, 1)), "picture")[:, 0], clip, 0).part(slice(16, 17))
+    kept = remembered(frame, first.pictures[:, 0], first.kept[:, 0])
+    assert not torch.equal(kept, frame) and torch.equal(kept[:, ~first.kept[0, 0]], frame[:, ~first.kept[0, 0]])
+    shown = moved(kept, clip, 16)
+    wanted = encoded(shown, base.autoencoder, lone=False)
+    assert torch.allclose(worn[5].carried.latents.float(), wanted.latents.float(), atol=0.02)
+    span = slice(17, 49)  # the video frames of the second part; its pictures begin after the last known one
+    eight = made.pictures[:, span].float() / 127.5 - 1
+    assert torch.allclose(eight, shown.pictures[:, 1:33].clamp(-1, 1), atol=0.006)
+    assert torch.equal(made.seen[span].bool(), shown.seen[0, 1:33])
+
+
+def test_what_is_not_given_is_not_shown_either(base: BaseStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = clips.make(4, size=(32, 48))
+    monkeypatch.setattr(played, "TRACKS", 0.0)
+    told = []
+    sample = base.sample
+    monkeypatch.setattr(base, "sample", lambda window, **named: (told.append(window), sample(window, **named))[1])
+    made, _ = play(base, clip, encode(clip, base.autoencoder))
+    assert not made.seen.any() and ((made.pictures.float() - 127.5).abs() < 1).all()
+    assert [c.branch for c in told[0].controls] == ["dense"] * len(made.dense) and not told[0].moves.any()
 
 
 def test_a_damaged_picture_is_given_and_followed_only_where_there_is_one(

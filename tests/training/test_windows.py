@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from longvie.controls.control import DENSE_KINDS
-from longvie.data.latents import STILLS, ClipLatents, Pool, Worn
+from longvie.data.latents import STILLS, Carried, ClipLatents, Pool, Worn
 from longvie.data.streams import STREAMS
 from longvie.errors import InputError
 from longvie.models.transformer import ControlInput
@@ -52,10 +52,15 @@ def test_shapes(length: int, recent: int | None) -> None:
         assert control.strength.shape == (3, length)
 
 
-def moved(clip: ClipLatents) -> dict[tuple[int, bool], torch.Tensor]:
-    """From the start by the tracks alone, from the sixth latent frame on also with depth."""
+def moved(clip: ClipLatents) -> dict[tuple[int, bool], Carried]:
+    """From the start by the tracks alone, from the sixth latent frame on also with depth; a fifth of it is seen."""
     picture = clip.streams["picture"]
-    return {(0, False): picture + 5000, (5, False): picture[:, 5:] + 7000, (5, True): picture[:, 5:] + 9000}
+    seen = torch.full((4, *picture.shape[1:]), 51, dtype=torch.uint8)
+    return {
+        (0, False): Carried(picture + 5000, seen),
+        (5, False): Carried(picture[:, 5:] + 7000, seen[:, 5:]),
+        (5, True): Carried(picture[:, 5:] + 9000, seen[:, 5:] * 2),
+    }
 
 
 CARRYING = [replace(clip, carried=moved(clip)) for clip in CLIPS]
@@ -69,7 +74,7 @@ def test_a_carried_picture_stands_where_it_is_known_and_the_tracks_are_on(
     given = draw(CARRYING, [at] * 3, generator(), length=9, recent=recent, drops=SPARSE)
     assert given.carried is not None and given.moves is not None
     assert torch.equal(given.carried, given.clean + offset)
-    assert given.moves.all()
+    assert given.moves.all() and torch.allclose(given.seen, torch.tensor(0.2))
     off = draw(CARRYING, [at] * 3, generator(), length=9, recent=recent, drops=replace(NEVER, tracks=1.0))
     elsewhere = draw(CARRYING, [7] * 3, generator(), length=9, recent=4, drops=NEVER)
     assert off.moves is not None and not off.moves.any()
@@ -83,6 +88,7 @@ def test_depth_helps_to_carry_where_it_is_on_all_the_time() -> None:
         given = draw(CARRYING, [5] * 3, generator(seed), length=9, recent=4, drops=NEVER)
         kinds, offset = given.controls[0].kind, (given.carried - given.clean)[:, 0, 0, 0, 0]
         assert torch.equal(offset, torch.where(kinds == DEPTH, 9000.0, 7000.0))
+        assert torch.allclose(given.seen[:, 0, 0, 0, 0], torch.where(kinds == DEPTH, 0.4, 0.2))
         helped |= set(offset.tolist())
         start = draw(CARRYING, [0] * 3, generator(seed), length=9, recent=None, drops=NEVER)
         assert ((start.carried - start.clean) == 5000).all()
@@ -90,7 +96,9 @@ def test_depth_helps_to_carry_where_it_is_on_all_the_time() -> None:
 
 
 def test_what_a_model_would_be_given_stands_for_the_truth_as_often_as_asked() -> None:
-    own = Worn(torch.full((16, 5, *GRID), -1.0), torch.full((16, LATENTS - 5, *GRID), -2.0))
+    left = LATENTS - 5
+    seen = torch.zeros(4, left, *GRID, dtype=torch.uint8)
+    own = Worn(torch.full((16, 5, *GRID), -1.0), Carried(torch.full((16, left, *GRID), -2.0), seen))
     clips = [replace(clip, worn={5: own}) for clip in CARRYING[:2]] + CARRYING[2:]
     plain = draw(clips, [5] * 3, generator(), length=9, recent=2, drops=NEVER)
     assert plain.history is not None and plain.history.min() >= 0
@@ -170,7 +178,9 @@ def test_nothing_is_dropped_when_all_chances_are_0() -> None:
 
 def test_all_is_dropped_when_all_chances_are_1() -> None:
     given = window([0, 0, 0], drops=ALWAYS)
-    assert len(given.controls) == 3  # a second dense control is one of the chances
+    assert len(given.controls) == 4  # further dense controls are one of the chances
+    dense = torch.stack([control.kind for control in given.controls[:3]])
+    assert torch.equal(dense.sort(0).values, torch.arange(3)[:, None].expand(3, 3))  # none twice
     assert not any(control.strength.any() for control in given.controls)
     assert not given.condition[:, :, 0].any()
     assert not given.beats.any()
@@ -179,7 +189,7 @@ def test_all_is_dropped_when_all_chances_are_1() -> None:
 
 
 def test_both_drops_dense_and_tracks_of_the_same_sample() -> None:
-    drops = Drops(dense=0.0, tracks=0.0, both=0.5, partial=0.0, second_dense=1.0)
+    drops = Drops(dense=0.0, tracks=0.0, both=0.5, partial=0.0, more_dense=1.0)
     gone = []
     for seed in range(12):
         given = window([0, 0, 0], drops=drops, seed=seed)
@@ -190,7 +200,7 @@ def test_both_drops_dense_and_tracks_of_the_same_sample() -> None:
 
 
 def test_a_partial_control_is_on_before_or_after_one_moment() -> None:
-    drops = Drops(dense=0.0, tracks=0.0, both=0.0, partial=1.0, second_dense=0.0)
+    drops = Drops(dense=0.0, tracks=0.0, both=0.0, partial=1.0, more_dense=0.0)
     shapes = set()
     for seed in range(20):
         for control in window([0, 0, 0], drops=drops, seed=seed).controls:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from longvie.controls.guides import COUNT
 from longvie.data import clips, latents
 from longvie.engine.clip import ClipEngine
 from longvie.errors import ConfigError, InputError
@@ -22,7 +23,7 @@ from small import full_script
 
 PLAN = Plan(
     clips=2,
-    minutes=(60.0, 60.0, 60.0, 60.0),
+    minutes=(60.0,) * 7,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
@@ -71,8 +72,12 @@ def test_the_result_is_a_model_folder_that_the_engine_runs(trained: tuple[Path, 
 
 def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, list[str]]) -> None:
     folder, told = trained
-    assert told[-1].startswith("pack: world holds history, ")
+    assert told[-1].startswith("pack: world holds history and causal, ")
     packed = models.load(folder / "world").transformer.state_dict()
+    decoder = TinyAutoencoder.from_pretrained(folder / "likely" / "autoencoder").state_dict()
+    shipped = models.load(folder / "world").autoencoder
+    assert shipped.guides == COUNT
+    assert all(torch.allclose(shipped.state_dict()[name], decoder[name], atol=1e-2) for name in decoder)
     last = world._trained(folder / "history")[0].state_dict()
     before = world._trained(folder / "base")[0].state_dict()
     assert all(torch.equal(packed[name], last[name].bfloat16().float()) for name in last)
@@ -80,13 +85,15 @@ def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, l
 
 
 def test_each_stage_leaves_what_is_needed_to_see_and_to_go_on(trained: tuple[Path, list[str]]) -> None:
-    for name in ("autoencoder", "decoder", "base", "history"):
+    for name in world.TRAINED:
         folder = trained[0] / name
         for file in ("training.safetensors", "log.jsonl", "curve.png", "sheet_000002.png", "exported.json"):
             assert (folder / file).stat().st_size > 0, f"{name}/{file}"
         assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["step"] == 1
     assert len(list((trained[0] / "latents").rglob("*.safetensors"))) == 2
-    continued = [latents.load(file) for file in (trained[0] / "worn").rglob("*.safetensors")]
+    for room in ("made", "worn", "held_out/made"):
+        assert len(list((trained[0] / room).rglob("*.safetensors"))) == (1 if "held_out" in room else 2)
+    continued = [latents.load(file) for file in (trained[0] / "continued").rglob("*.safetensors")]
     assert len(continued) == 2 and all(set(clip.worn) == {5, 13} for clip in continued)
 
 
@@ -94,14 +101,12 @@ def test_running_it_again_changes_nothing(trained: tuple[Path, list[str]]) -> No
     """Not even when there are more clips by now: the autoencoder that encoded the latents stays what it was."""
     folder = trained[0]
     shutil.copy(clips.path(folder / "clips", 1), clips.path(folder / "clips", 7))
-    rooms = ("autoencoder", "decoder", "base", "history", "latents", "worn")
+    rooms = (*world.TRAINED, "latents", "made", "worn", "continued")
     watched = [file for name in rooms for file in (folder / name).rglob("*.*")]
     before = {file: file.read_bytes() for file in watched if file.is_file()}
-    for stage in ("autoencoder", "decoder", "latents", "base", "worn", "history"):
+    for stage in STAGES[1:-1]:
         train(folder, stage, PLAN)
-    assert {file for name in ("autoencoder", "base", "history") for file in (folder / name).rglob("*.safetensors")} <= {
-        *before
-    }
+    assert {file for name in world.TRAINED for file in (folder / name).rglob("*.safetensors")} <= {*before}
     for file, content in before.items():
         assert file.read_bytes() == content, file.name
 

@@ -20,15 +20,21 @@ def train(
     clips: Annotated[int | None, option("--clips", "How many clips of the world to draw.")] = None,
     minutes: Annotated[
         str | None,
-        option("--minutes", "Of autoencoder, decoder, base, history: 45,20,60,20; of instruments: one number."),
+        option(
+            "--minutes",
+            "Of autoencoder, decoder, base, finish, history, likely, causal: 45,20,60,20,20,20,40; instruments: one.",
+        ),
     ] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
+    origin: Annotated[
+        str | None, option("--from", "A model to begin from, by name or folder, instead of nothing.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, worn, history, pack. A stage
-    that was stopped goes on; learning curves and sample sheets lie in its folder."""
+    """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, made, finish, worn, history,
+    likely, causal, pack. A stage that was stopped goes on; learning curves and sample sheets lie in its folder."""
     from dataclasses import replace
 
     from longvie import runtime
@@ -49,7 +55,9 @@ def train(
     if steps is not None:
         _counted(steps, "--steps")
     if minutes is not None:
-        plan = replace(plan, minutes=_four(minutes))
+        plan = replace(plan, minutes=_minutes(minutes, world.TRAINED))
+    if origin is not None:
+        plan = replace(plan, origin=_folder(origin))
     runtime.threads(threads)
     place = str(runtime.device(device))
     world.train(local(out), stage, plan, device=place, report=lambda line: note(line, quiet))
@@ -70,21 +78,36 @@ def _instruments(out: Path, minutes: str | None, seed: int, threads: int | None,
     print(f"{out / 'instruments'}: what belongs into longvie/weights/instruments")
 
 
+def _folder(name: str) -> Path:
+    """Where a model lies that is known by name, or that a training has left.
+
+    Raises:
+        ConfigError: a model that is no folder of trained weights.
+    """
+    from longvie.api import folder_of
+    from longvie.presets import ModelSection
+
+    found = folder_of(ModelSection(ckpt=name))
+    if found is None:
+        raise ConfigError(f"'{printable(name[:60])}' has no trained weights to begin from; use world, or a folder")
+    return found
+
+
 def _counted(number: int, name: str) -> int:
     if not 1 <= number <= 10**6:
         raise ConfigError(f"{name} is {number}; a whole number from 1 to 1000000 is needed")
     return number
 
 
-def _four(minutes: str) -> tuple[float, float, float, float]:
-    """Minutes of the four stages that learn."""
-    parts = minutes.split(",")
+def _minutes(text: str, stages: tuple[str, ...]) -> tuple[float, ...]:
+    """Minutes of the stages that learn, in their order."""
     try:
-        autoencoder, decoder, base, history = (float(part) for part in parts)
+        found = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(
-            f"--minutes is '{printable(minutes[:60])}'; four numbers such as 45,20,60,20 are needed"
-        ) from None
-    if not all(0 < part < 10**5 for part in (autoencoder, decoder, base, history)):
-        raise ConfigError(f"--minutes is '{printable(minutes[:60])}'; each must be above 0")
-    return autoencoder, decoder, base, history
+        found = ()
+    if len(found) != len(stages):
+        asked = f"{len(stages)} numbers are needed, of {', '.join(stages)}"
+        raise ConfigError(f"--minutes is '{printable(text[:60])}'; {asked}: {','.join(['45'] * len(stages))}")
+    if not all(0 < part < 10**5 for part in found):
+        raise ConfigError(f"--minutes is '{printable(text[:60])}'; each must be above 0")
+    return found

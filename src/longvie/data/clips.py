@@ -7,6 +7,7 @@ of processes may fill one folder, stop, and go on.
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from longvie.data.render import Tracks, render, track
 from longvie.data.world import FPS, Split, scene
+from longvie.errors import RunLocked
+from longvie.journal import locked
 
 TENSORS = ("picture", "disparity", "labels", "sketch", "points", "visible", "beats")
 POINTS = 256  # tracks that are followed at a time
@@ -123,8 +126,29 @@ def load(file: Path) -> Clip:
 
 
 def fill(folder: Path, numbers: range, **options: int | str | tuple[int, int]) -> Iterator[int]:
-    """Renders the clips of `numbers` that are not there yet; yields each number when its file is complete."""
+    """Renders the clips of `numbers` that are not there yet; yields each number when it is done, or another process has
+    it.
+    """
     for number in numbers:
-        if not path(folder, number).exists():
-            save(folder, make(number, **options))  # type: ignore[arg-type]
+        with claimed(path(folder, number)) as ours:
+            if ours:
+                save(folder, make(number, **options))  # type: ignore[arg-type]
         yield number
+
+
+@contextmanager
+def claimed(file: Path) -> Iterator[bool]:
+    """Whether a file is ours to make: it is not there, and no other process is at it."""
+    if file.exists():
+        yield False
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.with_suffix(".lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock))
+        except RunLocked:
+            yield False
+            return
+        yield not file.exists()
+        lock.unlink(missing_ok=True)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from longvie.controls.carried import carry
+from longvie.controls.moved import Moved
 from longvie.data import clips
 from longvie.data.streams import STREAMS, pictures
 from longvie.errors import InputError
@@ -28,11 +29,28 @@ GROUP = 5  # latent frames encoded at once: more spill the cache of a CPU
 
 
 @dataclass(frozen=True)
+class Carried:
+    """A picture that was moved along the tracks (`controls.carried.carry`), encoded."""
+
+    latents: Float[Tensor, "c l h w"]
+    seen: UInt8[Tensor, "4 l h w"]  # of each cell how much it really shows, in 255ths (`Moved.shares`)
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], name: str) -> "Carried":
+        """As `named` wrote it."""
+        return cls(tensors[name], tensors[f"{name}.seen"])
+
+    def named(self, name: str) -> dict[str, Tensor]:
+        """Ready for safetensors."""
+        return {name: self.latents.contiguous(), f"{name}.seen": self.seen.contiguous()}
+
+
+@dataclass(frozen=True)
 class Worn:
     """What a model that made the frames before a latent frame itself would be given there."""
 
     history: Float[Tensor, "c k h w"]  # the first latent frame and the last ones
-    carried: Float[Tensor, "c _ h w"]  # its last picture, moved along the tracks with the help of depth
+    carried: Carried  # its last picture, moved with the help of depth
 
 
 @dataclass(frozen=True)
@@ -43,13 +61,11 @@ class ClipLatents:
     stills: Float[Tensor, "c s h w"]  # the pictures at STILLS, each encoded alone
     beats: Float[Tensor, "l 4"]  # one value per video frame; the first latent frame repeats its only one
     captions: tuple[tuple[int, str], ...]  # (first video frame, words)
-    carried: dict[tuple[int, bool], Float[Tensor, "c _ h w"]] = field(
-        default_factory=dict
-    )  # see `carried_from`, by its latent frame and whether depth helped
+    carried: dict[tuple[int, bool], Carried] = field(default_factory=dict)  # by latent frame, and whether depth helped
 
     worn: dict[int, Worn] = field(default_factory=dict)  # by its latent frame
 
-    def moved(self, at: int, deep: bool) -> Float[Tensor, "c _ h w"] | None:
+    def moved(self, at: int, deep: bool) -> Carried | None:
         """What is carried from a latent frame on; by the tracks alone if that with the help of depth is not there."""
         return self.carried.get((at, deep), self.carried.get((at, False)))
 
@@ -66,9 +82,9 @@ def encode(clip: clips.Clip, autoencoder: Autoencoder, *, device: torch.device |
     whole = pictures(clip, "picture")
     stills = torch.stack([whole[:, 4 * at : 4 * at + 1] for at in STILLS if at < total])  # (s, 3, 1, h, w)
     alone, _ = autoencoder.encode(stills.to(device=device, dtype=_dtype(autoencoder)))
-    moved = {key: carried_from(clip, *key, autoencoder, device) for key in begins(clip.number, total)}
+    carried = {key: carried_from(clip, *key, autoencoder, device) for key in begins(clip.number, total)}
     values = torch.cat([clip.beats[:1].expand(3), clip.beats]).unflatten(0, (total, 4))
-    return ClipLatents(streams, alone[:, :, 0].transpose(0, 1).bfloat16().cpu(), values, clip.captions, moved)
+    return ClipLatents(streams, alone[:, :, 0].transpose(0, 1).bfloat16().cpu(), values, clip.captions, carried)
 
 
 def begins(number: int, total: int) -> tuple[tuple[int, bool], ...]:
@@ -83,29 +99,26 @@ def begins(number: int, total: int) -> tuple[tuple[int, bool], ...]:
 @torch.no_grad()
 def carried_from(
     clip: clips.Clip, at: int, deep: bool, autoencoder: Autoencoder, device: torch.device | str = "cpu"
-) -> Float[Tensor, "c l h w"]:
+) -> Carried:
     """Latent frames from `at` on of the last picture before it (of the first itself, if `at` is 0), moved along the
     tracks, and with the help of depth if `deep` (`controls.carried.carry`).
     """
     known = 4 * max(0, at - 1)
     picture = pictures(clip.part(slice(known, known + 1)), "picture")[:, 0]
-    return moved_latents(picture, clip, known, autoencoder, device, deep=deep)[:, int(at > 0) :]
+    return encoded(moved(picture, clip, known, deep=deep), autoencoder, device, lone=at == 0)
+
+
+def moved(picture: Float[Tensor, "3 h w"], clip: clips.Clip, known: int, *, deep: bool = True) -> Moved:
+    """A picture of video frame `known`, moved along the tracks to the end of the clip."""
+    disparity = clip.disparity[known:] if deep else None
+    return carry(picture, clip.points[known:, :, :2].float(), clip.visible[known:], disparity)
 
 
 @torch.no_grad()
-def moved_latents(
-    picture: Float[Tensor, "3 h w"],
-    clip: clips.Clip,
-    known: int,
-    autoencoder: Autoencoder,
-    device: torch.device | str = "cpu",
-    *,
-    deep: bool = True,
-) -> Float[Tensor, "c l height width"]:
-    """A picture of video frame `known`, moved along the tracks to the end of the clip."""
-    disparity = clip.disparity[known:] if deep else None
-    moved = carry(picture, clip.points[known:, :, :2].float(), clip.visible[known:], disparity)
-    return _encode(moved, autoencoder, device)
+def encoded(moved: Moved, autoencoder: Autoencoder, device: torch.device | str = "cpu", *, lone: bool) -> Carried:
+    """A moved picture's latents; without the first, in which it does not move yet, unless that is to stay (`lone`)."""
+    seen = (moved.shares(autoencoder.strides.time, autoencoder.strides.space) * 255).round().byte()
+    return Carried(_encode(moved.pictures, autoencoder, device)[:, int(not lone) :], seen[:, int(not lone) :].cpu())
 
 
 def _encode(video: Tensor, autoencoder: Autoencoder, device: torch.device | str) -> Tensor:
@@ -127,9 +140,10 @@ def save(file: Path, latents: ClipLatents) -> None:
     """Writes latents by rename."""
     file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"streams.{k}": v.contiguous() for k, v in latents.streams.items()}
-    tensors |= {f"carried.{at}.{int(deep)}": v.contiguous() for (at, deep), v in latents.carried.items()}
+    for (at, deep), carried in latents.carried.items():
+        tensors |= carried.named(f"carried.{at}.{int(deep)}")
     for at, worn in latents.worn.items():
-        tensors |= {f"worn.{at}.{k}": getattr(worn, k).contiguous() for k in ("history", "carried")}
+        tensors |= {f"worn.{at}.history": worn.history.contiguous()} | worn.carried.named(f"worn.{at}.carried")
     tensors |= {"stills": latents.stills.contiguous(), "beats": latents.beats.contiguous()}
     draft = file.with_suffix(".part")
     save_file(tensors, draft, metadata={"captions": json.dumps(latents.captions)})
@@ -140,18 +154,19 @@ def load(file: Path) -> ClipLatents:
     """Reads what `save` wrote."""
     with safe_open(file, "pt") as opened:
         captions = tuple((int(at), words) for at, words in json.loads(opened.metadata()["captions"]))
-        streams = {k: opened.get_tensor(f"streams.{k}") for k in STREAMS}
-        names = [name.split(".") for name in opened.keys()]  # noqa: SIM118
-        moved = {
-            (int(rest[0]), rest[1] == "1"): opened.get_tensor(".".join(("carried", *rest)))
-            for kind, *rest in names
-            if kind == "carried"
-        }
-        worn = {
-            int(at): Worn(opened.get_tensor(f"worn.{at}.history"), opened.get_tensor(f"worn.{at}.carried"))
-            for at in {rest[0] for kind, *rest in names if kind == "worn"}
-        }
-        return ClipLatents(streams, opened.get_tensor("stills"), opened.get_tensor("beats"), captions, moved, worn)
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    streams = {k: tensors[f"streams.{k}"] for k in STREAMS}
+    places = [name.split(".") for name in tensors if not name.endswith(".seen")]
+    carried = {
+        (int(rest[0]), rest[1] == "1"): Carried.of(tensors, ".".join(("carried", *rest)))
+        for kind, *rest in places
+        if kind == "carried"
+    }
+    worn = {
+        int(at): Worn(tensors[f"worn.{at}.history"], Carried.of(tensors, f"worn.{at}.carried"))
+        for at in {rest[0] for kind, *rest in places if kind == "worn"}
+    }
+    return ClipLatents(streams, tensors["stills"], tensors["beats"], captions, carried, worn)
 
 
 def fill(
@@ -160,9 +175,11 @@ def fill(
     """Encodes the clips of `numbers` that lie in `clip_folder` and not yet in `folder`; yields each when it is done."""
     for number in numbers:
         source, target = clips.path(clip_folder, number), clips.path(folder, number)
-        if source.exists() and not target.exists():
+        with clips.claimed(target) as ours:
+            if not ours or not source.exists():
+                continue
             save(target, encode(clips.load(source), autoencoder, device=device))
-            yield number
+        yield number
 
 
 @dataclass

@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from longvie import runtime
 from longvie.errors import LongVieError, ResourceError
 from longvie.training import checkpoint
 
@@ -88,7 +89,12 @@ class Stage(nn.Module, ABC):
 class Trainer:
     """Trains one stage in one folder: `training.safetensors`, `log.jsonl`, `curve.png`, `sheet_*.png`, the models."""
 
-    def __init__(self, stage: Stage, recipe: Recipe, folder: Path, *, cpu: bool = True, mixed: bool = True) -> None:
+    def __init__(
+        self, stage: Stage, recipe: Recipe, folder: Path, *, cpu: bool = True, mixed: bool | None = None
+    ) -> None:
+        """`mixed`: bfloat16 where it is safe; by default where this machine is faster with it."""
+        if mixed is None:  # a CPU without such instructions takes several times as long
+            mixed = not cpu or runtime.bf16_speedup() > runtime.FASTER
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no")
         self.stage, self.recipe, self.folder = stage, recipe, folder
         self.wrapped, *self.optimizers = self.accelerator.prepare(stage, *optimizers(stage, recipe))

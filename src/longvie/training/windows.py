@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from longvie.controls.control import DENSE_KINDS
-from longvie.data.latents import STILLS, ClipLatents
+from longvie.data.latents import STILLS, Carried, ClipLatents
 from longvie.models.control_branch import ControlInput
 
 DEPTH = DENSE_KINDS.index("depth")
+OFTEN = tuple(0.5 if kind == "depth" else 0.25 for kind in DENSE_KINDS)  # how often each is the first to be given
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Drops:
     """How often each part is left out, and how often rarer parts are there."""
 
     words: float = 0.10
-    picture: float = 0.08
+    picture: float = 0.12
     dense: float = 0.17
     tracks: float = 0.17
     both: float = 0.06  # dense and tracks together, beside their own shares
     beats: float = 0.20
     keyframe: float = 0.15  # share that gets one
-    second_dense: float = 0.15  # share of batches that get a second dense control
+    more_dense: float = 0.30  # how often one more dense control joins those of a batch, up to all there are
     partial: float = 0.12  # share of controls that are on for a part of the window only
 
 
@@ -48,19 +49,12 @@ class Window:
     words: tuple[str, ...]
     carried: Float[Tensor, "b c l h w"] | None = None  # the last picture before the window, moved along the tracks
     moves: Bool[Tensor, "b l"] | None = None  # where it was, and the tracks are on
+    seen: Float[Tensor, "b 4 l h w"] | None = None  # how much of each of its cells it really shows
     worn: Float[Tensor, "b c 1 h w"] | None = None  # latent of the first picture where it was damaged on purpose
 
     def to(self, device: torch.device | str) -> "Window":
         """The same, elsewhere."""
-        controls = tuple(
-            replace(
-                c,
-                latents=c.latents.to(device),
-                strength=c.strength.to(device),
-                kind=c.kind.to(device) if isinstance(c.kind, Tensor) else c.kind,
-            )
-            for c in self.controls
-        )
+        controls = tuple(control.to(device) for control in self.controls)
         move = lambda tensor: None if tensor is None else tensor.to(device)  # noqa: E731
         return replace(
             self,
@@ -71,6 +65,7 @@ class Window:
             beats=move(self.beats),
             carried=move(self.carried),
             moves=move(self.moves),
+            seen=move(self.seen),
             worn=move(self.worn),
         )
 
@@ -134,9 +129,11 @@ def draw(
         [_given(c, at, length, recent is None, random, drops) for c, at in zip(clips, begins, strict=True)]
     )
     both = random.random(len(clips)) < drops.both
-    controls = [_dense(clips, spans, random, drops, both)]
-    if random.random() < drops.second_dense:
-        controls.append(_dense(clips, spans, random, drops, both))
+    kinds = np.stack([random.choice(len(DENSE_KINDS), len(DENSE_KINDS), replace=False, p=OFTEN) for _ in clips], axis=1)
+    count = 1
+    while count < len(kinds) and random.random() < drops.more_dense:
+        count += 1
+    controls = [_dense(clips, spans, kind, random, drops, both) for kind in kinds[:count]]
     tracks = torch.stack([c.streams["tracks"][:, s] for c, s in zip(clips, spans, strict=True)]).float()
     strength = _strength(len(clips), length, drops.tracks, both, random, drops)
     controls.append(ControlInput("sparse", plain(tracks), strength))
@@ -148,14 +145,18 @@ def draw(
     known = torch.tensor([it is not None for it in moved])
     if recent is None:
         known &= condition[:, 0, 0, 0, 0] > 0  # a first picture that is not given cannot be moved
-    carried = torch.stack([torch.zeros_like(clean[0]) if it is None else it[:, :length].float() for it in moved])
+    empty = Carried(torch.zeros_like(clean[0]), torch.zeros_like(condition[0, :4], dtype=torch.uint8))
+    parts = [empty if it is None else it for it in moved]
+    carried = torch.stack([it.latents[:, :length].float() for it in parts])
+    seen = torch.stack([it.seen[:, :length].float() / 255 for it in parts])
     heard = torch.from_numpy(random.random(len(clips)) >= drops.beats)[:, None, None]
     beats = torch.stack([c.beats[s] for c, s in zip(clips, spans, strict=True)]) * heard
     words = tuple(
         "" if random.random() < drops.words else c.caption(at + length // 2)
         for c, at in zip(clips, begins, strict=True)
     )
-    return Window(clean, condition, history, tuple(controls), beats, words, carried, known[:, None] & (strength > 0))
+    moves = known[:, None] & (strength > 0)
+    return Window(clean, condition, history, tuple(controls), beats, words, carried, moves, seen)
 
 
 def _given(clip: ClipLatents, at: int, length: int, first: bool, random: np.random.Generator, drops: Drops) -> Tensor:
@@ -175,9 +176,13 @@ def _given(clip: ClipLatents, at: int, length: int, first: bool, random: np.rand
 
 
 def _dense(
-    clips: list[ClipLatents], spans: list[slice], random: np.random.Generator, drops: Drops, both: np.ndarray
+    clips: list[ClipLatents],
+    spans: list[slice],
+    kinds: np.ndarray,
+    random: np.random.Generator,
+    drops: Drops,
+    both: np.ndarray,
 ) -> ControlInput:
-    kinds = random.choice(len(DENSE_KINDS), size=len(clips), p=(0.5, 0.25, 0.25))
     latents = torch.stack(
         [c.streams[DENSE_KINDS[k]][:, s] for c, s, k in zip(clips, spans, kinds, strict=True)]
     ).float()

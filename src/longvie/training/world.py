@@ -2,14 +2,20 @@
 
     clips ──────── rendered from their numbers, any number of processes
     autoencoder ── clips → `autoencoder/`, from here on frozen
-    decoder ────── clips, autoencoder → `decoder/`, the same with a better decoder; at any time before `pack`
+    decoder ────── clips, autoencoder → `decoder/`, the same with a better decoder
     latents ────── clips, autoencoder → every stream encoded once
     base ───────── latents → `base/` transformer and words
-    worn ───────── clips, latents, base → what base is given in its own later clips
+    made ───────── clips, latents, base → what base makes of clips
+    finish ─────── decoder, made → `finish/`, a decoder that makes pictures of that, and looks at guides
+    worn ───────── clips, latents, base, finish → what base is given in its own later clips, and what it makes of it
     history ────── base, worn → `history/` transformer and words
+    likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
+    causal ─────── history → `causal/`, the transformer of the live engine
     pack ───────── everything → `world/`, a model folder with its card
 
 A recipe is minutes of the wall clock, so that it fits any machine; the device changes the batch, nothing else.
+A plan may begin from a finished model: its autoencoder and decoder stand for those of the first stages, its transformer
+and words for random ones.
 """
 
 import shutil
@@ -21,6 +27,7 @@ import torch
 from torch import nn
 
 from longvie import runtime
+from longvie.controls.guides import COUNT
 from longvie.data import clips, latents
 from longvie.data.streams import Store
 from longvie.data.world import scene
@@ -31,19 +38,36 @@ from longvie.models.models import Card, Models
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.training.checkpoint import CHECKPOINT
+from longvie.training.played import BORDERS, play
 from longvie.training.stages import base
 from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, grown, start
 from longvie.training.stages.base import SHIFT, BaseStage
+from longvie.training.stages.causal import CausalStage
+from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
-from longvie.training.trainer import Recipe, Trainer
-from longvie.training.worn import continued
+from longvie.training.trainer import Recipe, Stage, Trainer
 
-STAGES = ("clips", "autoencoder", "decoder", "latents", "base", "worn", "history", "pack")
+STAGES = (
+    "clips",
+    "autoencoder",
+    "decoder",
+    "latents",
+    "base",
+    "made",
+    "finish",
+    "worn",
+    "history",
+    "likely",
+    "causal",
+    "pack",
+)
+TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal")  # those that take minutes
 HELD_OUT = 8  # test clips for the sheets; never trained on
+GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
+ORIGIN = "origin"  # folder of the transformer and words that a training begins from
 
 Report = Callable[[str], None]
-Four = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -82,19 +106,21 @@ class Plan:
     """What to make, and how long to take. The defaults are those of two laptop cores; `gpu` those of one large GPU."""
 
     clips: int = 900
-    minutes: Four = (110.0, 50.0, 115.0, 20.0)  # autoencoder, decoder, base, history
-    rates: Four = (2e-3, 1e-3, 1.2e-3, 3e-4)  # AdamW's
-    matrices: Four = (0.0, 0.0, 4e-3, 1e-3)  # Muon's rates
+    played: int = 300  # of the clips, those that base makes itself
+    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0)  # of the stages `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
     steps: int | None = None  # of every stage, for a dry run
+    origin: Path | None = None  # a model folder to begin from
 
     @classmethod
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 11.0, 3.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -108,8 +134,27 @@ def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: 
         raise ConfigError(f"no stage '{stage[:60]}'; there are {', '.join(STAGES)} and all")
     if device == "cpu":
         runtime.keep_memory()
+    if plan.origin is not None:
+        begin_from(plan.origin, folder)
     for name in STAGES if stage == "all" else (stage,):
         _RUN[name](folder, plan, device, report)
+
+
+def begin_from(model: Path, folder: Path) -> None:
+    """Puts the networks of a finished model where a training looks for what to begin with, unless they are there.
+
+    Raises:
+        WeightsError: no model, or a damaged one.
+    """
+    if (folder / ORIGIN).exists():
+        return
+    models.check_files(model, models.read_card(model))
+    for stage in ("autoencoder", "decoder"):
+        shutil.copytree(model / "autoencoder", folder / stage / "autoencoder", dirs_exist_ok=True)
+    draft = folder / f"{ORIGIN}.part"
+    for network in ("transformer", "words"):
+        shutil.copytree(model / network, draft / network, dirs_exist_ok=True)
+    draft.rename(folder / ORIGIN)
 
 
 def _clips(folder: Path, plan: Plan, device: str, report: Report) -> None:
@@ -131,15 +176,18 @@ def _autoencoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
     start(model)
     nn.Module.to(model, device)  # ModelMixin's own is annotated as no checker follows
     stage = AutoencoderStage(model, Store.open(folder / "clips"), scale=plan.scale)
-    _trainer(stage, plan, 0, folder / "autoencoder", device).run(report)
+    _trainer(stage, plan, folder / "autoencoder", device).run(report)
 
 
 def _decoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    if (folder / ORIGIN).exists():
+        report("decoder: the model that this begins from has one; kept as it is")
+        return
     torch.manual_seed(plan.seed)
     model = grown(_autoencoder_of(folder / "autoencoder"))
     nn.Module.to(model, device)
     stage = DecoderStage(model, Store.open(folder / "clips"), scale=plan.scale)
-    _trainer(stage, plan, 1, folder / "decoder", device).run(report)
+    _trainer(stage, plan, folder / "decoder", device).run(report)
 
 
 def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
@@ -156,13 +204,13 @@ def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
 
 
 def frozen(folder: Path) -> TinyAutoencoder:
-    """The autoencoder of a training folder, with its better decoder if there is one by now.
+    """The autoencoder of a training folder, with the best decoder that there is by now.
 
     Raises:
         InputError: it has not been trained yet.
     """
-    grown = folder / "decoder"
-    return _autoencoder_of(grown if (grown / "autoencoder").exists() else folder / "autoencoder")
+    rooms = (folder / name for name in ("likely", "finish", "decoder"))
+    return _autoencoder_of(next((it for it in rooms if (it / "autoencoder").exists()), folder / "autoencoder"))
 
 
 def _autoencoder_of(folder: Path) -> TinyAutoencoder:
@@ -173,32 +221,90 @@ def _autoencoder_of(folder: Path) -> TinyAutoencoder:
 
 def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed)
+    transformer, words = _trained(folder / ORIGIN) if (folder / ORIGIN).exists() else _fresh(plan)
+    stage = BaseStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
+    _trainer(stage, plan, folder / "base", device).run(report)
+
+
+def _fresh(plan: Plan) -> tuple[VideoTransformer, WordEncoder]:
     words = WordEncoder.fresh(
         [scene(number).caption(float(at)) for number in range(CAPTIONS // 4) for at in (0, 15, 30, 45)]
     )
     transformer = plan.sizes.transformer(words.width)
     base.start(transformer)
-    stage = BaseStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
-    _trainer(stage, plan, 2, folder / "base", device).run(report)
+    return transformer, words
+
+
+def _made(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    _play(folder, plan, device, report, "made", ())
+    _play(folder / "held_out", replace(plan, played=HELD_OUT), device, report, "made", (), folder)
 
 
 def _worn(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    transformer, words = _trained(folder / "base")
-    held_out = latents.Pool.open(folder / "held_out" / "latents")
-    stage = BaseStage(transformer, words, frozen(folder), held_out, held_out).to(device)
-    for number in range(plan.clips):
-        source, known, target = (clips.path(folder / room, number) for room in ("clips", "latents", "worn"))
-        if source.exists() and known.exists() and not target.exists():
-            latents.save(target, continued(stage, clips.load(source), latents.load(known), seed=plan.seed))
-            if number % 20 == 19:
-                report(f"worn: {number + 1} of {plan.clips}")
+    _play(folder, plan, device, report, "worn", BORDERS)
+
+
+def _play(
+    folder: Path,
+    plan: Plan,
+    device: str,
+    report: Report,
+    room: str,
+    borders: tuple[int, ...],
+    trained: Path | None = None,
+) -> None:
+    """What base makes of the clips of a folder; with borders, also what it was given there, as clips to learn from."""
+    root = trained or folder
+    held_out = latents.Pool.open(root / "held_out" / "latents")
+    stage = BaseStage(*_trained(root / "base"), frozen(root), held_out, held_out).to(device)
+    for number in range(min(plan.clips, plan.played)):
+        source, known, target, given = (
+            clips.path(folder / it, number) for it in ("clips", "latents", room, "continued")
+        )
+        with clips.claimed(target) as ours:
+            if not ours or not source.exists() or not known.exists():
+                continue
+            clip, encoded = clips.load(source), latents.load(known)
+            played, worn = play(stage, clip, encoded, borders=borders, seed=plan.seed)
+            if worn:
+                latents.save(given, replace(encoded, worn=worn))
+            played.save(target)
+        if number % 20 == 19:
+            report(f"{room}: {number + 1} of {plan.played}")
+
+
+def _finish(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed)
+    model = grown(_autoencoder_of(folder / "decoder"), GUIDED, guides=COUNT)
+    nn.Module.to(model, device)
+    stage = FinishStage(model, Room.open(folder, "made"), Room.open(folder / "held_out", "made"), scale=plan.scale)
+    _trainer(stage, plan, folder / "finish", device).run(report)
+
+
+def _likely(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed)
+    model = _autoencoder_of(folder / "finish")
+    nn.Module.to(model, device)
+    room, held_out = Room.open(folder, "made", "worn"), Room.open(folder / "held_out", "made")
+    _trainer(LikelyStage(model, room, held_out, scale=plan.scale), plan, folder / "likely", device).run(report)
 
 
 def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 1)
     transformer, words = _trained(folder / "base")
-    stage = HistoryStage(transformer, words, frozen(folder), *_pools(folder, "worn"), scale=plan.scale).to(device)
-    _trainer(stage, plan, 3, folder / "history", device).run(report)
+    stage = HistoryStage(transformer, words, frozen(folder), *_pools(folder, "continued"), scale=plan.scale).to(device)
+    _trainer(stage, plan, folder / "history", device).run(report)
+
+
+def _causal(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 2)
+    stage = CausalStage(*_trained(_last(folder)), frozen(folder), *_pools(folder), scale=plan.scale).to(device)
+    _trainer(stage, plan, folder / "causal", device).run(report)
+
+
+def _last(folder: Path) -> Path:
+    """Where the transformer of the clip engine lies that was trained last."""
+    return folder / ("history" if (folder / "history" / "transformer").exists() else "base")
 
 
 def _trained(folder: Path) -> tuple[VideoTransformer, WordEncoder]:
@@ -211,7 +317,8 @@ def _pools(folder: Path, name: str = "latents") -> tuple[latents.Pool, latents.P
     return latents.Pool.open(folder / name), latents.Pool.open(folder / "held_out" / "latents")
 
 
-def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder: Path, device: str) -> Trainer:
+def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
+    index = TRAINED.index(stage.name)
     recipe = Recipe(
         minutes=plan.minutes[index],
         rate=plan.rates[index],
@@ -219,15 +326,17 @@ def _trainer(stage: AutoencoderStage | BaseStage, plan: Plan, index: int, folder
         seed=plan.seed,
         steps=plan.steps,
     )
-    if index == 3:
+    if (
+        stage.name in ("history", "likely", "causal") or (folder.parent / ORIGIN).exists()
+    ):  # they go on from what is trained
         recipe = replace(recipe, warmup=50, hold=0.1)
     return Trainer(stage, recipe, folder, cpu=device == "cpu")
 
 
 def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noqa: ARG001
     """The newest transformer there is, with its card, as a model folder."""
-    last = "history" if (folder / "history" / "transformer").exists() else "base"
-    transformer, words = _trained(folder / last)
+    transformer, words = _trained(_last(folder))
+    live = folder / "causal" / "transformer"
     card = Card(
         name="world",
         size=(96, 176),
@@ -241,9 +350,10 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
     )
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)
-    card = models.save(Models(card, transformer, frozen(folder), words), target)
+    causal = VideoTransformer.from_pretrained(live) if live.exists() else None
+    card = models.save(Models(card, transformer, frozen(folder), words, live=causal), target)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    report(f"pack: {target.name} holds {last}, {size / 1e6:.1f} MB")
+    report(f"pack: {target.name} holds {_last(folder).name}{' and causal' if causal else ''}, {size / 1e6:.1f} MB")
 
 
 _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
@@ -252,7 +362,11 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "decoder": _decoder,
     "latents": _latents,
     "base": _base,
+    "made": _made,
+    "finish": _finish,
     "worn": _worn,
     "history": _history,
+    "likely": _likely,
+    "causal": _causal,
     "pack": _pack,
 }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from longvie.data.streams import STREAMS, Store, pictures
 from longvie.evaluation.fidelity import ssim_map
-from longvie.models.tae import MemoryBlock, TimeGrow, TimePool, TinyAutoencoder
+from longvie.models.tae import Guided, MemoryBlock, TimeGrow, TimePool, TinyAutoencoder
 from longvie.training.trainer import Stage
 
 SHARES = {"picture": 0.70, "depth": 0.08, "sketch": 0.06, "segmentation": 0.06, "tracks": 0.10}
@@ -28,6 +28,7 @@ CODE = 2.0  # of the thumbnail in the latents at the start
 NOISE = 0.05  # on latents, so that the decoder forgives the transformer
 STRUCTURE = 0.2  # weight of 1 - SSIM
 BLOCKS = (2, 2, 2)  # of the grown decoder
+SHUT, OPEN = 4.0, 2.0  # of the gate to the guides, before its sigmoid, where they do not count and where they do
 DECODED = {"picture": 0.88, "depth": 0.03, "sketch": 0.03, "segmentation": 0.03, "tracks": 0.03}  # controls: seldom
 
 
@@ -120,7 +121,7 @@ class AutoencoderStage(Stage):
         loss = error.abs().mean() + 2 * error.square().mean() + 0.5 * slopes
         loss = loss + tint.abs().mean() + 2 * tint.square().mean() + 1e-3 * latents.float().square().mean()
         with torch.autocast(truth.device.type, enabled=False):  # differences of near numbers: not in bfloat16
-            loss = loss + STRUCTURE * (1 - ssim_map(_grey(made), _grey(truth)).mean())
+            loss = loss + STRUCTURE * (1 - ssim_map(grey(made), grey(truth)).mean())
         figures = {"size": float(latents.detach().float().std())}
         if bool(is_picture.any()):
             figures["psnr"] = float(-10 * torch.log10(error.detach()[is_picture].square().mean() / 4))
@@ -187,25 +188,62 @@ class DecoderStage(AutoencoderStage):
 
 
 @torch.no_grad()
-def grown(model: TinyAutoencoder, blocks: tuple[int, ...] = BLOCKS) -> TinyAutoencoder:
-    """The same function with more memory blocks in the decoder: what is added changes nothing at first."""
-    larger = cast("TinyAutoencoder", TinyAutoencoder.from_config({**model.config, "decoder_blocks": blocks}))
+def grown(model: TinyAutoencoder, blocks: tuple[int, ...] = BLOCKS, *, guides: int = 0) -> TinyAutoencoder:
+    """The same function with at least so many memory blocks in the decoder: what is added changes nothing at first.
+
+    Args:
+        guides: channels of guides that the decoder is to look at from now on. It begins by putting what they show as
+            it is in the place of its own picture, where they count.
+    """
+    wider = guides or model.config["guides"]
+    blocks = tuple(map(max, blocks, model.config["decoder_blocks"]))
+    options = {name: value for name, value in model.config.items() if not name.startswith("_")}  # diffusers' own
+    larger = TinyAutoencoder(**(options | {"decoder_blocks": blocks, "guides": wider}))
     larger.encoder.load_state_dict(model.encoder.state_dict())
     for here, there in zip(_runs(model.decoder), _runs(larger.decoder), strict=True):
         for source, target in zip(here, there, strict=False):
-            target.load_state_dict(source.state_dict())
+            _copy(source, target)
         for block in there[len(here) :]:
-            last = _plain(block.conv[-1])  # its output is added to a ReLU's, which one more ReLU leaves as it is
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(cast("Tensor", last.bias))
+            _silence(block.conv[-1])  # its output is added to a ReLU's, which one more ReLU leaves as it is
+    for layer, first in ((it, model.guides == 0) for it in larger.decoder if isinstance(it, Guided)):
+        if first:
+            _silence(layer.conv)
+        else:
+            layer.load_state_dict(next(it for it in model.decoder if isinstance(it, Guided)).state_dict())
+    if larger.gate is not None and model.gate is None:
+        patch = larger.config["patch"] ** 2
+        nn.init.zeros_(larger.gate.weight)
+        nn.init.constant_(cast("Tensor", larger.gate.bias), -SHUT)
+        for cell in range(patch):  # the fourth guide opens the gate of its own pixel, in all three colours
+            larger.gate.weight[cell::patch, 3 * patch + cell] = SHUT + OPEN
+    elif larger.gate is not None and model.gate is not None:
+        larger.gate.load_state_dict(model.gate.state_dict())
     return larger
 
 
+def _silence(layer: nn.Module) -> None:
+    """A convolution that gives nothing, for now."""
+    nn.init.zeros_(_plain(layer).weight)
+    nn.init.zeros_(cast("Tensor", _plain(layer).bias))
+
+
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    """The weights of a layer; a last one that has also become a gate's keeps the gate shut by nothing but its bias."""
+    if isinstance(source, nn.Conv2d) and isinstance(target, nn.Conv2d) and source.out_channels < target.out_channels:
+        for name in ("weight", "bias"):
+            there, here = getattr(target, name), getattr(source, name)
+            nn.init.zeros_(there)
+            there[: len(here)] = here
+    else:
+        target.load_state_dict(source.state_dict())
+
+
 def _runs(stack: nn.Module) -> list[list[Any]]:
-    """The layers of a stack: memory blocks, other layers, memory blocks, and so on."""
-    return [list(run) for _, run in groupby(stack.children(), key=lambda layer: isinstance(layer, MemoryBlock))]
+    """The layers of a stack but those for guides: memory blocks, other layers, memory blocks, and so on."""
+    layers = (layer for layer in stack.children() if not isinstance(layer, Guided))
+    return [list(run) for _, run in groupby(layers, key=lambda layer: isinstance(layer, MemoryBlock))]
 
 
-def _grey(video: Float[Tensor, "b 3 f h w"]) -> Float[Tensor, "n 1 h w"]:
+def grey(video: Float[Tensor, "b 3 f h w"]) -> Float[Tensor, "n 1 h w"]:
     """Every frame's mean over colours, in [0, 1]."""
     return (video.mean(dim=1).flatten(0, 1)[:, None] + 1) / 2

@@ -123,7 +123,7 @@ class BaseStage(Stage):
             noisy,
             t,
             self.words(ids.to(self.device), mask.to(self.device)),
-            condition=conditioning.held(window.condition, before, window.carried, window.moves),
+            condition=conditioning.held(window.condition, before, window.carried, window.moves, window.seen),
             history=history,
             history_times=None if history is None else t.new_zeros(len(t), history.shape[2]),
             controls=window.controls,

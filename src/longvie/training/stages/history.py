@@ -1,9 +1,9 @@
 """Stage `history`: LongVie 2's second and third stages in one, degradation and history (reference §6.3, §6.4).
 
-Starts from the averaged weights of `base` and trains all of them further. What is clean in training is not clean in a
-long video: pictures have been through the autoencoder, colours have drifted, and the last frames are the model's own.
-So what the model is given is damaged here, by the same models that will damage it later, while what it must make of it
-stays the truth:
+Starts from the averaged weights of `base` and trains the transformer further; the words stay as `base` has them.
+What is clean in training is not clean in a long video: pictures have been through the autoencoder, colours have
+drifted, and the last frames are the model's own. So what the model is given is damaged here, by the same models that
+will damage it later, while what it must make of it stays the truth:
 
 - history and the picture that tracks move: those of the model's own clips (`training.worn`, made before this stage),
   or noise, round trips through the autoencoder, colour drift on the history;
@@ -13,7 +13,7 @@ stays the truth:
 """
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from longvie.engine import flow
 from longvie.models.control_branch import ControlInput
+from longvie.models.encoders import WordEncoder
+from longvie.models.transformer import VideoTransformer
 from longvie.training import degradation
 from longvie.training.degradation import DegradationConfig
 from longvie.training.losses import degraded_loss
@@ -40,6 +42,9 @@ class HistoryStage(BaseStage):
     """The base stage on damaged input. What the damage was is drawn anew for each batch."""
 
     name: ClassVar[str] = "history"
+
+    def __init__(self, transformer: VideoTransformer, words: WordEncoder, *given: Any, scale: int = 1) -> None:
+        super().__init__(transformer, words.requires_grad_(False), *given, scale=scale)
 
     def batch(self, random: np.random.Generator, share: float) -> Window:  # noqa: ARG002
         length, samples = WHOLE if random.random() < CLIPS else SHORT
