@@ -3,14 +3,14 @@
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longvie import runtime
-from longvie.api import LongVie
+from longvie.api import LongVie, engine_of
 from longvie.data.export import Export, export
-from longvie.engine.clip import ClipEngine
-from longvie.evaluation.speed import Speed, measured
+from longvie.evaluation.speed import Speed, measured, now
 from longvie.models.models import Models
 from longvie.presets import LongVieConfig, apply
 from longvie.request import Inputs, prepare
@@ -53,6 +53,7 @@ def bench(
     rates = [speed.to_the_file for speed in speeds]
     return {
         "model": model.card.name,
+        "engine": config.engine.kind or model.card.engines[0],
         "made_at": f"{model.card.size[1]}x{model.card.size[0]}",
         "steps": model.card.steps if config.sampling.steps is None else config.sampling.steps,
         "seed": max(config.seed, 0),
@@ -72,11 +73,15 @@ def _knows(model: LongVie, name: str) -> bool:
 def _once(asked: LongVieConfig, model: LongVie, weights: Models, out: Path) -> Speed:
     """One run with everything in it, from the first file that is opened to the last byte that is written."""
 
+    begun, first = now(), list[float]()
+
     def make(clocked: Models) -> None:
         with Inputs() as inputs:
             request = prepare(asked, model.card, inputs)
-            for _ in model.run(request, out, engine=ClipEngine(clocked, request.engine)):
-                pass
+            for _ in model.run(request, out, engine=engine_of(clocked, request.engine)):
+                if not first:
+                    first.append(now() - begun)
 
     frames = round((asked.model.duration or 60.0) * model.card.fps)
-    return measured(weights, frames, float(model.card.fps), make)
+    speed = measured(weights, frames, float(model.card.fps), make)
+    return replace(speed, seconds={**speed.seconds, "first_frame": first[0]})

@@ -141,6 +141,21 @@ def test_videos_of_one_alone_are_counted_and_have_no_part() -> None:
     assert (it.mean_a, it.mean_b, it.difference) == (2.0, 2.5, 0.5)
 
 
+def test_a_set_that_lacks_numbers_is_not_called_better() -> None:
+    """Ten pairs, of which b is better in all; but two videos more have no number in b."""
+    better, worse = [1.0 + k / 9 for k in range(10)], [0.5 + k / 9 for k in range(10)]
+    assert one([*worse, None], [*better, None]).verdict == "better"
+    hidden = one([*worse, 0.1, 0.1, None], [*better, None, None, 0.2])
+    assert (hidden.verdict, hidden.firm) == ("no difference shown", False)
+    assert hidden.why == "b would be better, but has no number for 1 more of its videos"
+    assert one([*worse, 0.1], [*better, None]).difference == pytest.approx(0.5), "it is still told"
+    other = one([*better, None, None], [*worse, 0.1, 0.1])
+    assert (other.verdict, other.why) == (
+        "no difference shown", "a would be better, but has no number for 2 more of its videos",
+    )  # fmt: skip
+    assert one([*better, 0.1, 0.1], [*worse, None, None]).verdict == "worse", "b is worse, and lacks some too"
+
+
 def test_where_there_are_no_pairs_it_says_so() -> None:
     nothing = one([None, 1.0], [2.0, None])
     assert (nothing.verdict, nothing.why, nothing.mean_a) == ("not compared", "no video has a number in both", None)

@@ -56,11 +56,12 @@ def test_videos_shorter_than_a_window_are_refused_for_it_alone() -> None:
 
 
 def test_the_set_is_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fvd, "compare", lambda made, truth: compare(made, truth, resamples=50))
+    monkeypatch.setattr(fvd, "compare", lambda made, truth, videos: compare(made, truth, videos=videos, resamples=50))
     parts = [gathered(video(30, seed=seed), video(30, seed=seed + 7)) for seed in range(3)]
     value = combine(parts)
     made, truth = (torch.from_numpy(np.concatenate([getattr(it, side) for it in parts])) for side in ("made", "truth"))
-    expected = compare(made, truth, resamples=50)
+    numbers = torch.tensor([0, 0, 1, 1, 2, 2])
+    expected = compare(made, truth, videos=(numbers, numbers), resamples=50)
     assert isinstance(value, Value) and value.n == len(made) == 6
     assert value.number == expected.frechet.number > 0
     assert value.interval == (expected.frechet.low, expected.frechet.high)
@@ -70,7 +71,7 @@ def test_the_set_is_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shuffled_frames_are_seen_though_every_frame_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fvd, "compare", lambda made, truth: compare(made, truth, resamples=2))
+    monkeypatch.setattr(fvd, "compare", lambda made, truth, videos: compare(made, truth, videos=videos, resamples=2))
     truths = [video(30, seed=seed) for seed in range(2)]
     order = np.random.default_rng(0).permutation(30)
     value = combine([gathered(truth[order], truth) for truth in truths])

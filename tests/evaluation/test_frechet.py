@@ -131,6 +131,30 @@ def test_the_interval_is_95_percent_of_resamples_around_the_number(monkeypatch: 
         assert (interval.number, interval.low, interval.high) == pytest.approx((number, *ends), abs=1e-5)
 
 
+def test_videos_are_drawn_whole_and_windows_of_one_promise_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight videos of ten windows that are nearly the same: as uncertain as eight, not as eighty."""
+    middles, near = rows(8, seed=1), rows(80, seed=2) * 0.01
+    numbers = torch.arange(8).repeat_interleave(10)
+    made, truth = middles[numbers] + near + 3, rows(80, seed=3) * 0.1
+    alone = compare(made, truth, resamples=200).frechet
+    whole = compare(made, truth, videos=(numbers, numbers), resamples=200).frechet
+    assert whole.number == alone.number
+    assert whole.high - whole.low > 2 * (alone.high - alone.low)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(3))
+    other = compare(made[order], truth, videos=((7 - numbers)[order], 7 - numbers), resamples=200).frechet
+    assert (other.low, other.high) == pytest.approx((whole.low, whole.high), abs=1e-9), "whatever they are called"
+    taken: list[list[int]] = []
+    monkeypatch.setattr(frechet, "_frechet", lambda x, _y: taken.append(sorted(x[:, 0].tolist())) or 0.0)
+    compare(made, truth, videos=(numbers, numbers), resamples=3)
+    sets = [set(made[numbers == k, 0].tolist()) for k in range(8)]
+    assert len(taken) == 4 and all(sum(at in one for at in got) % 10 == 0 for got in taken[1:] for one in sets)
+
+
+def test_one_video_is_drawn_window_by_window() -> None:
+    made, truth, one = rows(9, seed=1), rows(9, seed=2), torch.zeros(9, dtype=torch.int64)
+    assert compare(made, truth, videos=(one, one), resamples=20) == compare(made, truth, resamples=20)
+
+
 def test_the_interval_narrows_with_windows() -> None:
     widths = []
     for count in (12, 120):

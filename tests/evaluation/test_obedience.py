@@ -138,7 +138,7 @@ def test_what_can_be_known_is_nearer_to_the_truth_than_what_is_told_and_that_tha
         float(Score.of(video, clip).ssim)
         for video in (clip[:, :1].expand_as(clip), obedience.told(tmp_path, clip[:, 0]), obedience.known(47, clip))
     )
-    assert still + 0.1 < told < known - 0.02
+    assert still + 0.1 < told < known - 0.01
 
 
 def test_what_comes_back_from_the_autoencoder_is_its_own_reconstruction() -> None:
@@ -181,6 +181,16 @@ def test_the_interval_is_about_two_standard_errors_each_way() -> None:
     error = values.std() / 10
     assert row["ssim"] - row["ssim_low"] == pytest.approx(1.96 * error, rel=0.15)
     assert row["ssim_high"] - row["ssim"] == pytest.approx(1.96 * error, rel=0.15)
+
+
+def test_what_is_gained_over_no_controls_is_told_scene_by_scene() -> None:
+    """Scenes differ far more among themselves than by what is given; the gain is the same in all."""
+    bare = [0.2, 0.5, 0.9, 0.3]
+    table = summary(rows_of([value + 0.05 for value in bare]) + rows_of(bare, "no controls"))
+    assert (table["depth"]["gain_low"], table["depth"]["gain_high"]) == pytest.approx((0.05, 0.05))
+    assert table["no controls"]["gain_low"] == table["no controls"]["gain_high"] == 0
+    assert table["depth"]["ssim_low"] < table["no controls"]["ssim_high"]
+    assert "gain_low" not in summary(rows_of(bare))["depth"]
 
 
 def test_the_summary_is_the_same_each_time() -> None:

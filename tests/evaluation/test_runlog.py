@@ -74,7 +74,9 @@ def test_speed_is_of_everything_to_the_file(tmp_path: Path) -> None:
 def test_a_change_on_the_way_takes_until_its_first_frame_is_there(tmp_path: Path) -> None:
     video = write(
         tmp_path, entry(0, "created"), entry(0.5, "part", start=0, stop=8),
-        entry(0.6, "steered", words="rain", frame=16), entry(0.9, "part", start=8, stop=16),
+        entry(0.7, "steered", change="words", prompt="rain", asked=entry(0.6, "")["time"], frame=16),
+        entry(0.8, "steered", change="strength", control="depth", strength=0.0, asked=entry(0.6, "")["time"], frame=16),
+        entry(0.9, "part", start=8, stop=16),
         entry(1.3, "part", start=16, stop=24), entry(1.8, "part", start=24, stop=32),
     )  # fmt: skip
     found = switch.FAMILY.open(logged(FACTS, video)).values()

@@ -190,9 +190,9 @@ def hostile(folder: Path, whole: Path) -> dict[str, str | None]:
     video(folder / "long.mp4", noise(FRAMES + 1))
     shutil.copy(whole, folder / "whole.mp4")
     return {
-        "clear.mov": None,
+        "clear.mov": "is transparent: write it on the background",
         "cut.mp4": "promises 24 frames, 0 are there",
-        "deep.mp4": None,
+        "deep.mp4": "has 10 bits a colour: write it in 8",
         "empty.mp4": "empty",
         "long.mp4": "25 frames, its truth 24",
         "one.mp4": "1 frames, its truth 24",

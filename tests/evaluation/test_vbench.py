@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longvie.errors import ConfigError, InputError, ShapeError
-from longvie.evaluation import vbench
+from longvie.evaluation import vbench, vbench_long
 from longvie.evaluation.metric import Value
 
 TIGHT = 1e-6
@@ -348,8 +348,8 @@ def measures(count: int) -> list[vbench.Stream]:
     def flow(before: Tensor, after: Tensor) -> Tensor:
         return (after - before)[:, :2]
 
-    plan = vbench.split(count, 2.0, seconds=2.0)
-    table = vbench.Quantiles((0.0, 1.0), (0.2, 0.9))
+    plan = vbench_long.split(count, 2.0, seconds=2.0)
+    table = vbench_long.Quantiles((0.0, 1.0), (0.2, 0.9))
     return [
         vbench.subject_consistency(network, side=4),
         vbench.background_consistency(network, side=4),
@@ -359,7 +359,7 @@ def measures(count: int) -> list[vbench.Stream]:
         vbench.aesthetic_quality(network, lambda rows: rows.sum(1), side=4),
         vbench.imaging_quality(lambda pictures: pictures.mean(dim=(1, 2, 3)), side=5),
         vbench.OverallConsistency(lambda clip: network(clip[0])[:1], torch.ones(4).double(), count, side=4),
-        vbench.LongConsistency(plan, network, other_network, table),
+        vbench_long.LongConsistency(plan, network, other_network, table),
     ]
 
 
@@ -471,8 +471,8 @@ def test_a_video_counts_once_and_as_published_by_its_frames() -> None:
     ],
 )
 def test_clips_are_of_two_seconds_or_of_ten(dimension: str, seconds: float, custom: float) -> None:
-    assert vbench.clip_seconds(dimension) == seconds
-    assert vbench.clip_seconds(dimension, custom=True) == custom
+    assert vbench_long.clip_seconds(dimension) == seconds
+    assert vbench_long.clip_seconds(dimension, custom=True) == custom
 
 
 @pytest.mark.parametrize(
@@ -491,17 +491,19 @@ def test_clips_are_of_two_seconds_or_of_ten(dimension: str, seconds: float, cust
 def test_the_last_clip_borrows_from_the_one_before(
     count: int, fps: float, compat: bool, clips: tuple[tuple[int, int], ...]
 ) -> None:
-    plan = vbench.split(count, fps, compat=compat)
+    plan = vbench_long.split(count, fps, compat=compat)
     assert plan.clips == clips and plan.frames == count and plan.reencode == compat
     assert plan.fps == (float(math.floor(fps)) if compat else fps)
 
 
 def test_clips_do_not_cross_cuts() -> None:
-    plan = vbench.split(30, 2.0, cuts=(9, 12))
+    plan = vbench_long.split(30, 2.0, cuts=(9, 12))
     assert plan.clips == ((0, 4), (4, 8), (5, 9), (9, 12), (12, 16), (16, 20), (20, 24), (24, 28), (26, 30))
 
 
-def long_by_definition(inside: np.ndarray, across: np.ndarray, clips: tuple, table: vbench.Quantiles) -> list[float]:
+def long_by_definition(
+    inside: np.ndarray, across: np.ndarray, clips: tuple, table: vbench_long.Quantiles
+) -> list[float]:
     slow = float(np.mean([consistency_by_definition(inside[first:stop]) for first, stop in clips]))
     fast = consistency_by_definition(across[[first for first, _ in clips]])
     aligned = float(np.interp(fast, table.across, table.inside))
@@ -511,8 +513,8 @@ def long_by_definition(inside: np.ndarray, across: np.ndarray, clips: tuple, tab
 @pytest.mark.parametrize("count", [17, 20, 31])
 def test_long_consistency_is_half_inside_clips_and_half_between_them(count: int) -> None:
     video = frames(count, seed=3)
-    plan, table = vbench.split(count, 2.5), vbench.Quantiles((0.1, 0.5, 0.8, 0.99), (0.6, 0.7, 0.95, 0.96))
-    probe = vbench.LongConsistency(plan, network, other_network, table)
+    plan, table = vbench_long.split(count, 2.5), vbench_long.Quantiles((0.1, 0.5, 0.8, 0.99), (0.6, 0.7, 0.95, 0.96))
+    probe = vbench_long.LongConsistency(plan, network, other_network, table)
     seen(probe, video, (4, 7, 16))
     expected = long_by_definition(network(video).numpy(), other_network(video).numpy(), plan.clips, table)
     score = probe.score()
@@ -520,7 +522,7 @@ def test_long_consistency_is_half_inside_clips_and_half_between_them(count: int)
     assert [score.slow.number, score.fast.number, score.fused.number] == pytest.approx(expected, abs=TIGHT)
     assert score.slow.n == len(plan.clips) and score.fast.n == len(plan.clips) - 1
     assert probe.value() == score.fused
-    as_published = vbench.LongConsistency(plan, network, other_network, table, compat=True)
+    as_published = vbench_long.LongConsistency(plan, network, other_network, table, compat=True)
     assert seen(as_published, video).number == pytest.approx(expected[0], abs=TIGHT)
     assert abs(expected[0] - expected[2]) > 1e-3
 
@@ -531,13 +533,13 @@ def test_only_the_fast_branch_sees_slow_drift() -> None:
     video = rows[:, :1, None, None].expand(64, 3, 1, 2) * 0
     video = video.clone()
     video[:, 0, 0, :] = rows
-    identity = vbench.Quantiles((0.0, 1.0), (0.0, 1.0))
+    identity = vbench_long.Quantiles((0.0, 1.0), (0.0, 1.0))
 
     def turned(pictures: Tensor) -> Tensor:
         return pictures[:, 0, 0, :]
 
-    plan = vbench.split(64, 2.0)
-    drifting = vbench.LongConsistency(plan, turned, turned, identity)
+    plan = vbench_long.split(64, 2.0)
+    drifting = vbench_long.LongConsistency(plan, turned, turned, identity)
     seen(drifting, video)
     score = drifting.score()
     assert score.fast is not None
@@ -551,8 +553,8 @@ def test_frames_of_two_clips_are_read_once_and_no_more_than_two_are_open() -> No
         asked.append(len(pictures))
         return network(pictures)
 
-    probe = vbench.LongConsistency(
-        vbench.split(count, 2.0), note, other_network, vbench.Quantiles((0.0, 1.0), (0.0, 1.0))
+    probe = vbench_long.LongConsistency(
+        vbench_long.split(count, 2.0), note, other_network, vbench_long.Quantiles((0.0, 1.0), (0.0, 1.0))
     )
     for frame in frames(count).split(1):
         probe.see(frame)
@@ -562,18 +564,18 @@ def test_frames_of_two_clips_are_read_once_and_no_more_than_two_are_open() -> No
 
 
 def test_a_video_of_one_clip_has_no_fast_branch() -> None:
-    video, table = frames(4), vbench.Quantiles((0.0, 1.0), (0.0, 1.0))
-    one = vbench.LongConsistency(vbench.split(4, 2.0), network, other_network, table)
+    video, table = frames(4), vbench_long.Quantiles((0.0, 1.0), (0.0, 1.0))
+    one = vbench_long.LongConsistency(vbench_long.split(4, 2.0), network, other_network, table)
     with pytest.raises(InputError, match="one clip"):
         seen(one, video)
-    published = vbench.LongConsistency(vbench.split(4, 2.0), network, other_network, table, compat=True)
+    published = vbench_long.LongConsistency(vbench_long.split(4, 2.0), network, other_network, table, compat=True)
     expected = consistency_by_definition(network(video).numpy())
     assert seen(published, video).number == pytest.approx(expected, abs=TIGHT)
     assert published.score().fast is None
 
 
 def test_the_table_is_a_line_between_quantiles_and_ends_hold() -> None:
-    table = vbench.Quantiles((0.1, 0.4, 0.9), (0.5, 0.8, 0.8))
+    table = vbench_long.Quantiles((0.1, 0.4, 0.9), (0.5, 0.8, 0.8))
     for score in np.linspace(0, 1, 23):
         expected = np.interp(score, table.across, table.inside)
         assert table(float(score)) == pytest.approx(expected, abs=1e-12)
@@ -584,7 +586,7 @@ def test_the_table_is_a_line_between_quantiles_and_ends_hold() -> None:
 )
 def test_a_table_that_cannot_be_read_is_refused(across: tuple[float, ...], inside: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="quantiles"):
-        vbench.Quantiles(across, inside)
+        vbench_long.Quantiles(across, inside)
 
 
 @pytest.mark.parametrize(
@@ -641,11 +643,11 @@ def test_networks_that_give_another_shape_are_refused() -> None:
 def test_other_numbers_of_frames_than_announced_are_refused() -> None:
     with pytest.raises(InputError, match="9 frames were announced, 8 came"):
         seen(vbench.OverallConsistency(lambda clip: network(clip[0])[:1], features(4)[0], 9, 4), frames(8))
-    table = vbench.Quantiles((0.0, 1.0), (0.0, 1.0))
+    table = vbench_long.Quantiles((0.0, 1.0), (0.0, 1.0))
     with pytest.raises(InputError, match="9 frames were announced, 8 came"):
-        seen(vbench.LongConsistency(vbench.split(9, 2.0), network, network, table), frames(8))
+        seen(vbench_long.LongConsistency(vbench_long.split(9, 2.0), network, network, table), frames(8))
     with pytest.raises(InputError, match="8 frames were planned, more came"):
-        seen(vbench.LongConsistency(vbench.split(8, 2.0), network, network, table), frames(9))
+        seen(vbench_long.LongConsistency(vbench_long.split(8, 2.0), network, network, table), frames(9))
     with pytest.raises(InputError, match="7 frames came, 8"):
         vbench.middles(7)
 
@@ -667,22 +669,22 @@ def test_a_rate_that_is_none_is_refused(fps: float) -> None:
         vbench.DynamicDegree(moving([]), fps)
     for compat in (False, True):
         with pytest.raises(ConfigError, match="fps must be positive"):
-            vbench.split(40, fps, compat=compat)
+            vbench_long.split(40, fps, compat=compat)
 
 
 def test_clips_that_cannot_be_made_are_refused() -> None:
     with pytest.raises(ConfigError, match="fps must be positive"):
-        vbench.split(40, 0.9, compat=True)
+        vbench_long.split(40, 0.9, compat=True)
     with pytest.raises(ConfigError, match="seconds must be positive"):
-        vbench.split(40, 16.0, seconds=0.0)
+        vbench_long.split(40, 16.0, seconds=0.0)
     with pytest.raises(ConfigError, match="have 1 frames"):
-        vbench.split(40, 16.0, seconds=0.08)
+        vbench_long.split(40, 16.0, seconds=0.08)
     with pytest.raises(InputError, match="a scene of 1 frames"):
-        vbench.split(1, 16.0)
+        vbench_long.split(1, 16.0)
     with pytest.raises(InputError, match="a scene of 1 frames"):
-        vbench.split(40, 16.0, cuts=(20, 21))
+        vbench_long.split(40, 16.0, cuts=(20, 21))
     for cuts in ((0,), (40,), (20, 20), (30, 20)):
         with pytest.raises(ConfigError, match="cuts must ascend"):
-            vbench.split(40, 16.0, cuts=cuts)
+            vbench_long.split(40, 16.0, cuts=cuts)
     with pytest.raises(ConfigError, match="no VBench dimension 'colour'"):
-        vbench.clip_seconds("colour")
+        vbench_long.clip_seconds("colour")

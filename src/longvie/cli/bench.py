@@ -13,6 +13,7 @@ app = typer.Typer(help="Measurements.", no_args_is_help=True)
 @app.command("speed")
 def speed(
     model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
+    engine: Annotated[str | None, option("--engine", "clip or live; default: what the weights are for.")] = None,
     duration: Annotated[float, typer.Option("--duration", help="Seconds of video.")] = 60.0,
     steps: Annotated[int | None, option("--steps", "Sampling steps; default: the model's.")] = None,
     repeat: Annotated[int, typer.Option("--repeat", help="Runs; the median is told.", min=1, max=100)] = 1,
@@ -28,6 +29,8 @@ def speed(
 
     section = {"ckpt": model, "duration": read_duration(duration, "--duration")}
     config = apply(LongVieConfig.from_mapping({"model": {"ckpt": model}}), {"model": section, "seed": seed})
+    if engine is not None:
+        config = apply(config, {"engine": {"kind": engine}})
     if steps is not None:
         config = apply(config, {"sampling": {"steps": steps}})
     with Meter("measuring") as meter:
@@ -43,6 +46,7 @@ def controls(
     model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
     scenes: Annotated[int, typer.Option("--scenes", help="How many of the fixed test scenes.", min=1)] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.", min=0)] = 0,
+    engine: Annotated[str | None, option("--engine", "clip or live; default: what the weights are for.")] = None,
     device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -50,8 +54,11 @@ def controls(
     """How near clips come to the truth of fixed test scenes: with controls, without, and as a frozen first frame."""
     from longvie.api import LongVie
     from longvie.evaluation import obedience
+    from longvie.presets import LongVieConfig, apply
 
-    known = LongVie.from_pretrained(model, device=device, threads=threads)
+    config = LongVieConfig.from_mapping({"model": {"ckpt": model}})
+    config = config if engine is None else apply(config, {"engine": {"kind": engine}})
+    known = LongVie(config, device=device, threads=threads)
     total, rows = scenes * (len(obedience.GIVEN) + 4), []
     with Meter("measuring") as meter:
         for row in obedience.measure(known, scenes, seed=seed):
@@ -89,5 +96,17 @@ def _told(what: str, found: dict[str, dict[str, int | float]], *, as_json: bool)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        heads = (what, *next(iter(found.values())))
-        table(heads, [(name, *(f"{value:.4g}" for value in row.values())) for name, row in found.items()])
+        rows = {name: _joined(row) for name, row in found.items()}
+        table((what, *next(iter(rows.values()))), [(name, *row.values()) for name, row in rows.items()])
+
+
+def _joined(row: dict[str, int | float]) -> dict[str, str]:
+    """Figures as text, both ends of an interval in one."""
+    said = {}
+    for name, value in row.items():
+        stem = name.removesuffix("_low")
+        if stem != name:
+            said[f"{stem} 95 %"] = f"{value:.3f}–{row[f'{stem}_high']:.3f}"
+        elif not name.endswith("_high"):
+            said[name] = f"{value:.4g}"
+    return said

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import UInt8
 
-from longvie.api import LongVie
+from longvie.api import Kind, LongVie
 from longvie.documents import read_json
 from longvie.errors import ConfigError
 from longvie.evaluation.sources import clip_borders
@@ -125,17 +125,22 @@ def _controlled(order: Order, out: Path) -> None:
     _whole(order, out, {name: order.file(file) for name, file in GIVEN.items()})
 
 
+def _live(order: Order, out: Path) -> None:
+    _whole(order, out, {name: order.file(file) for name, file in GIVEN.items()}, engine="live")
+
+
 def _uncontrolled(order: Order, out: Path) -> None:
     _whole(order, out, {})
 
 
-def _whole(order: Order, out: Path, controls: Mapping[str, Path]) -> None:
+def _whole(order: Order, out: Path, controls: Mapping[str, Path], engine: Kind = "clip") -> None:
     _model(order.model).generate(
         _timeline(order.item),
         duration_sec=order.item.frames / order.item.fps,
         controls=dict(controls),
         image=order.file("first.png"),
         seed=order.seed,
+        engine=engine,
         out=out,
         force=True,
     )
@@ -199,6 +204,7 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
                 "uncontrolled", "the model, words and first picture alone", _uncontrolled, trained=True, borders=True
             ),
             Maker("model", "the model, with depth and tracks", _controlled, trained=True, borders=True),
+            Maker("live", "the same on the live engine, block after block", _live, trained=True),
         )
     }
 )

@@ -5,6 +5,9 @@ no part in it. A difference is shown when two tests agree: the 95 % interval of 
 videos, and so large a mean is rarer than 5 % when the signs of the differences are flipped by chance (Fisher 1935). The
 second holds for a handful of videos too, where the first is too narrow: of five or fewer nothing can be shown. Of many
 metrics some differ by chance; what is `firm` differs after Holm's correction for their number (Holm 1979).
+
+A metric that refuses a video refuses it for what it shows: nothing moves, nothing is found. So no set is called better
+in a metric that has numbers for fewer of its videos, or its worst ones would have no part in the verdict.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,7 +46,7 @@ class Verdict:
         corrected: the same by Holm, for all metrics of the comparison.
         firm: what the verdict says holds after the correction.
         only_a, only_b: videos that have a number in one alone.
-        why: it was not compared.
+        why: it was not compared, or which videos keep a difference from being called one.
     """
 
     metric: str
@@ -148,7 +151,17 @@ def _verdict(name: str, metric: Metric | None, a: Results, b: Results) -> Verdic
     if not videos:
         whole = any(results.suite.get(name, {}).get("of") == "set" for results in (a, b))
         return replace(bare, why="one number of all videos together" if whole else "no video has a number in both")
-    return judged(bare, [before[video] for video in videos], [after[video] for video in videos])
+    return withheld(judged(bare, [before[video] for video in videos], [after[video] for video in videos]))
+
+
+def withheld(it: Verdict) -> Verdict:
+    """The verdict, unless the set that it calls better has numbers for fewer videos than the other."""
+    lacks = {"better": it.only_a - it.only_b, "worse": it.only_b - it.only_a}.get(it.verdict, 0)
+    if lacks <= 0:
+        return it
+    side = "b" if it.verdict == "better" else "a"
+    why = f"{side} would be better, but has no number for {lacks} more of its videos"
+    return replace(it, verdict="no difference shown", why=why)
 
 
 def judged(bare: Verdict, before: Sequence[float], after: Sequence[float]) -> Verdict:

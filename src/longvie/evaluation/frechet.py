@@ -8,7 +8,7 @@ are those of I3D (Kinetics-400, 400-d), and then the port of it must be named; t
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvie.errors import ConfigError, InputError, ShapeError
+from longvie.evaluation.metric import Gathered
 
 WINDOWS = (5.0, 30.0, 120.0)  # seconds
 LOOKS = 16  # frames of a window
@@ -24,6 +25,7 @@ SIDE = 224  # of I3D's pictures
 RESAMPLES = 1000
 LEVEL = 0.95
 
+Rows = tuple[Int[Tensor, " n"], Int[Tensor, " m"]]  # of both sides
 Extractor = Callable[[Tensor], Tensor]  # a window (1 3 16 side side) in [-1, 1] → features (1 d)
 
 
@@ -82,16 +84,21 @@ def compare(
     made: Float[Tensor, "n d"],
     truth: Float[Tensor, "m e"],
     *,
+    videos: Rows | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Distances:
     """Both distances with bootstrap 95 % intervals.
 
-    Windows of both sides are drawn anew, with replacement and independently; the same seed gives the same interval, in
-    whatever order the windows came. Drawing with replacement repeats windows, which lowers the rank of the covariances
-    and raises every distance: the interval is that of the resamples, shifted by the difference of their mean to the
-    distance, and the Fréchet distance's ends at 0. Windows that overlap are not independent: read it as a lower bound
-    of the uncertainty.
+    Videos are drawn anew, with replacement, each with all of its windows and those of its truth: windows of one video
+    overlap and are alike, so to draw them one by one would promise too much. Where it is not known of which video a
+    window is, or all are of one, windows of both sides are drawn independently, and the interval is a lower bound of
+    the uncertainty. The same seed gives the same interval, in whatever order windows or videos came. Drawing with
+    replacement repeats windows, which lowers the rank of the covariances and raises every distance: the interval is
+    that of the resamples, shifted by the difference of their mean to the distance; the Fréchet distance's ends at 0.
+
+    Args:
+        videos: the number of its video for each window; a video and its truth have the same.
 
     Raises:
         InputError: fewer than 2 windows on a side, or features that are not finite.
@@ -100,10 +107,15 @@ def compare(
     """
     if resamples < 2:
         raise ConfigError(f"an interval needs at least 2 resamples, not {resamples}")
-    made, truth = (_in_order(features) for features in _checked(made, truth))
+    made, truth = _checked(made, truth)
+    orders = _order(made), _order(truth)
+    made, truth = made[orders[0]], truth[orders[1]]
     kernels = _kernels(made, truth)
     source = torch.Generator().manual_seed(seed)
-    drawn = [(_draw(len(made), source), _draw(len(truth), source)) for _ in range(resamples)]
+    if videos is None or len(videos[0].unique()) < 2:
+        drawn = [(_draw(len(made), source), _draw(len(truth), source)) for _ in range(resamples)]
+    else:
+        drawn = _drawn_whole((videos[0][orders[0]], videos[1][orders[1]]), resamples, source)
     everything = torch.arange(len(made)), torch.arange(len(truth))
     return Distances(
         frechet=_interval(_frechet(made, truth), [_frechet(made[a], truth[b]) for a, b in drawn], floor=0.0),
@@ -113,6 +125,13 @@ def compare(
         dimensions=made.shape[1],
         notes=_notes(len(made), len(truth), made.shape[1]),
     )
+
+
+def videos_of(rows: Sequence[Gathered]) -> Rows:
+    """For each window of what was gathered from some videos, the number of its video; of the truths' windows too."""
+    made, truth = ([len(getattr(row, side)) for row in rows] for side in ("made", "truth"))
+    numbers = torch.arange(len(rows))
+    return numbers.repeat_interleave(torch.tensor(made)), numbers.repeat_interleave(torch.tensor(truth))
 
 
 # Windows.
@@ -216,10 +235,22 @@ def _draw(count: int, source: torch.Generator) -> Int[Tensor, " n"]:
     return torch.randint(count, (count,), generator=source)
 
 
-def _in_order(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def _drawn_whole(videos: Rows, resamples: int, source: torch.Generator) -> list[Rows]:
+    """Rows of both sides, video by video: as many videos as there are, with replacement."""
+    numbers = list(dict.fromkeys(torch.cat(videos).tolist()))  # by their first rows, so not by who counted them
+    rows = {number: [(side == number).nonzero()[:, 0] for side in videos] for number in numbers}
+    found: list[Rows] = []
+    while len(found) < resamples:
+        picked = [rows[numbers[at]] for at in _draw(len(numbers), source).tolist()]
+        a, b = (torch.cat([side[at] for side in picked]) for at in range(2))
+        if min(len(a), len(b)) > 1:  # a covariance needs two
+            found.append((a, b))
+    return found
+
+
+def _order(features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
     """Rows sorted, first column first: what is drawn then does not depend on the order in which windows came."""
-    rows = sorted(range(len(features)), key=lambda row: features[row].tolist())
-    return features[rows]
+    return torch.tensor(sorted(range(len(features)), key=lambda row: features[row].tolist()))
 
 
 def _interval(number: float, resampled: list[float], floor: float) -> Interval:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvie.api import LongVie
-from longvie.controls.carried import carry, filled
+from longvie.controls.carried import carry
+from longvie.controls.filling import fill
 from longvie.data.export import Export, export
 from longvie.data.render import origins, render
 from longvie.data.world import FPS, scene
@@ -29,13 +30,15 @@ from longvie.models.autoencoder import Autoencoder
 FRAMES = 81
 FROZEN = 0.65  # highest SSIM of the repeated first frame to the clip
 LIST = Path(__file__).parent / "obedience_scenes.json"
+BARE = "no controls"
 GIVEN = {  # what is given, beside the words and the first picture
+    "all controls": ("depth", "sketch", "segmentation", "tracks"),
     "depth and tracks": ("depth", "tracks"),
     "depth": ("depth",),
     "sketch": ("sketch",),
     "segmentation": ("segmentation",),
     "tracks": ("tracks",),
-    "no controls": (),
+    BARE: (),
 }
 FILES = {"depth": "depth.npz", "sketch": "sketch.mp4", "segmentation": "segmentation.npz", "tracks": "tracks.npz"}
 
@@ -77,7 +80,7 @@ def told(folder: Path, first: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 f h w"
     """What depth and tracks make of the first picture without any network: it is moved (`controls.carried`)."""
     tracks, depth = np.load(folder / FILES["tracks"]), np.load(folder / FILES["depth"])
     points, seen = torch.from_numpy(tracks["points"][..., :2]), torch.from_numpy(tracks["visible"])
-    return carry(first, points, seen, torch.from_numpy(depth["disparity"]))
+    return carry(first, points, seen, torch.from_numpy(depth["disparity"])).pictures
 
 
 def known(number: int, truth: Float[Tensor, "3 f h w"]) -> Float[Tensor, "3 f h w"]:
@@ -89,7 +92,7 @@ def known(number: int, truth: Float[Tensor, "3 f h w"]) -> Float[Tensor, "3 f h 
     grid = places / places.new_tensor([width, height]) * 2 - 1
     sources = truth[:, 0].expand(len(grid), -1, -1, -1)
     moved = functional.grid_sample(sources, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return filled(moved, visible[:, None].to(moved), truth[:, 0]).transpose(0, 1)
+    return fill(moved, visible[:, None].to(moved), truth[:, 0])[0].transpose(0, 1)
 
 
 def fingerprint(number: int) -> str:
@@ -159,20 +162,31 @@ def made_from(
 
 
 def summary(rows: list[tuple[int, str, Score]], *, draws: int = 2000) -> dict[str, dict[str, int | float]]:
-    """Means over scenes, and the 95 % interval of SSIM by bootstrap over scenes."""
+    """Means over scenes, and 95 % intervals by bootstrap over scenes: of SSIM, and of what it gains over no controls,
+    scene by scene, where that was measured.
+    """
     table = {}
+    bare = {number: score.ssim for number, name, score in rows if name == BARE}
     for name in dict.fromkeys(name for _, name, _ in rows):
         scores = [score for _, given, score in rows if given == name]
         values = np.array([score.ssim for score in scores])
-        random = np.random.default_rng(0)
-        means = values[random.integers(0, len(values), (draws, len(values)))].mean(1)
-        low, high = np.percentile(means, [2.5, 97.5])
+        low, high = _interval(values, draws)
+        gains = np.array([score.ssim - bare[number] for number, it, score in rows if it == name and number in bare])
+        gained = dict(zip(("gain_low", "gain_high"), _interval(gains, draws), strict=True)) if len(gains) else {}
         table[name] = {
             "scenes": len(scores),
             "ssim": float(values.mean()),
-            "ssim_low": float(low),
-            "ssim_high": float(high),
+            "ssim_low": low,
+            "ssim_high": high,
+            **gained,
             "psnr": float(np.mean([score.psnr for score in scores])),
             "sharpness": float(np.mean([score.sharpness for score in scores])),
         }
     return table
+
+
+def _interval(values: np.ndarray, draws: int) -> tuple[float, float]:
+    """95 % of the means of scenes drawn with replacement."""
+    picked = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
+    low, high = np.percentile(values[picked].mean(1), [2.5, 97.5])
+    return float(low), float(high)

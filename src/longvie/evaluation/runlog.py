@@ -54,12 +54,12 @@ def _events(entries: Sequence[Entry], fps: float) -> list[Event]:
     """What was asked on the way: shown when the first frame that it holds for was delivered."""
     found = []
     for place, entry in enumerate(entries):
-        if entry["event"] != "steered":
+        if entry["event"] != "steered" or entry["change"] != "words":
             continue
-        frame, asked = int(entry["frame"]), _seconds(entry)
+        frame, asked = int(entry["frame"]), _seconds({"time": entry["asked"]})
         after = (it for it in entries[place:] if it["event"] == "part" and int(it["stop"]) > frame)
         shown = next(after, None)
-        found.append(Event(frame / fps, str(entry["words"]), asked, None if shown is None else _seconds(shown)))
+        found.append(Event(frame / fps, str(entry["prompt"]), asked, None if shown is None else _seconds(shown)))
     return found
 
 

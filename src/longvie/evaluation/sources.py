@@ -9,8 +9,9 @@ is asked; memory for two moments, whatever the length. Where video and truth do 
 - length: refused, or with `align="trim"` only what both have is seen. A source of which no truth is known has no length
   to differ from.
 
-A video is seen as players show it: turned as it says, in 8 bits, what is transparent in its full colour. What cannot be
-used raises an InputError that names the file; whoever measures a folder goes on with the next one.
+A video is seen as players show it, turned as it says. More than 8 bits a colour, and transparency, are refused: players
+differ in what they show of them, and a figure must not depend on that. What cannot be used raises an InputError that
+names the file; whoever measures a folder goes on with the next one.
 """
 
 import math
@@ -41,6 +42,7 @@ Size = tuple[int, int]  # height, width
 Prompts = Sequence[tuple[int | float, str]]  # from which second on
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+BITS = 8  # of a colour, at most
 ASPECT = 0.02  # by how much the shapes of two pictures may differ, relative
 RATE = 1e-3  # by how much two rates may differ, relative: 29.97 is not 30, 15.999 is 16
 _TRUTH = ("truth.mp4", "depth.npz", "segmentation.npz", "cameras.json", "tracks.npz")  # of an item
@@ -307,8 +309,12 @@ def _differs(one: float, other: float) -> bool:
 
 
 def _compared(video: Path, info: VideoInfo, known: Known, truth: _Truth) -> tuple[str, ...]:
-    """Rate and shape of the picture; what was scaled."""
+    """Form, rate and shape of the picture; what was scaled."""
     alone = truth.frames is None
+    if info.transparent:
+        raise MediaError(f"{shown(video)} is transparent: write it on the background that it is to be seen on")
+    if info.bits > BITS:
+        raise MediaError(f"{shown(video)} has {info.bits} bits a colour: write it in {BITS}, as it is to be seen")
     if not info.constant_rate and not alone:
         raise MediaError(f"the frames of {shown(video)} come at a varying rate; write it at a constant one")
     if _differs(info.fps, truth.fps):

@@ -45,6 +45,10 @@ class TimedAutoencoder:
         self.strides, self.latent_channels = inner.strides, inner.latent_channels
 
     @property
+    def guides(self) -> int:
+        return self.inner.guides
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.inner.dtype
 
@@ -57,10 +61,15 @@ class TimedAutoencoder:
             return self.inner.encode(video, state)
 
     def decode(
-        self, latents: Float[Tensor, "b c l h w"], state: Any = None, *, limit: bool = True
+        self,
+        latents: Float[Tensor, "b c l h w"],
+        state: Any = None,
+        *,
+        limit: bool = True,
+        guides: Float[Tensor, "b g f H W"] | None = None,
     ) -> tuple[Float[Tensor, "b 3 f H W"], Any]:
         with self.clock.spent("decode"):
-            return self.inner.decode(latents, state, limit=limit)
+            return self.inner.decode(latents, state, limit=limit, guides=guides)
 
     def restore(self, named: Mapping[str, Tensor]) -> Any:
         return self.inner.restore(named)
@@ -77,9 +86,11 @@ def timed(models: Models, clock: Clock) -> Iterator[Models]:
     def after(*_: object) -> None:
         clock.seconds["network"] = clock.seconds.get("network", 0.0) + now() - begun.pop()
 
+    networks = {id(network): network for network in (models.transformer, models.live) if network is not None}
     hooks = [
-        models.transformer.register_forward_pre_hook(before),
-        models.transformer.register_forward_hook(after),
+        hook
+        for network in networks.values()
+        for hook in (network.register_forward_pre_hook(before), network.register_forward_hook(after))
     ]
     try:
         yield replace(models, autoencoder=TimedAutoencoder(models.autoencoder, clock))

@@ -130,7 +130,8 @@ def page(found: Mapping[str, Results], manifest: Manifest, command: str) -> str:
         f"{len(manifest.items)} worlds of the `{manifest.split}` split, seed {manifest.seed}, {manifest.seconds:g} s "
         f"each at {manifest.size[1]}×{manifest.size[0]} and {manifest.fps:g} frames/s; manifest "
         f"`{manifest.sha256[:16]}`, code `{some.run['provenance']['code'][:16]}`. In brackets: 95 % interval by "
-        "bootstrap over videos. What a metric is: `longvie eval describe NAME`; what it follows and ignores: "
+        "bootstrap over videos. `of 80%`: the metric refused the other videos, for what they show, so it speaks of the "
+        "better ones alone. What a metric is: `longvie eval describe NAME`; what it follows and ignores: "
         "[the damage ladder](ladder.md).",
         "",
         *(f"- **{name}**: {maker(name).title}" for name in found),
@@ -170,7 +171,10 @@ def _cell(line: Line | None, *, brief: bool) -> str:
     text = f"{line['mean']:.3g}"
     if "low" in line:
         text += f" [{line['low']:.3g}, {line['high']:.3g}]"
-    return text if brief or not line.get("refused") else f"{text}, n={line['n']}"
+    refused = int(line.get("refused", 0))
+    if not refused or line.get("of") == "set":
+        return text
+    return f"{text} of {line['n'] / (line['n'] + refused):.0%}" if brief else f"{text}, n={line['n']}"
 
 
 def _refusals(names: Sequence[str], known: Mapping[str, Metric], found: Mapping[str, Results]) -> Iterator[str]:

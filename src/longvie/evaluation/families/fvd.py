@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from longvie.errors import InputError
-from longvie.evaluation.frechet import LEVEL, LOOKS, RESAMPLES, SIDE, WINDOWS, WindowFeatures, compare
+from longvie.evaluation.frechet import LEVEL, LOOKS, RESAMPLES, SIDE, WINDOWS, WindowFeatures, compare, videos_of
 from longvie.evaluation.metric import Facts, Gathered, Metric, Refused, Value
 from longvie.evaluation.networks.i3d import WIDTH
 from longvie.evaluation.networks.shelf import Network
@@ -34,7 +34,7 @@ def combine(gathered: Sequence[Gathered]) -> Value | Refused:
         return Refused("no video has a window of this length")
     made, truth = (torch.cat([torch.from_numpy(getattr(it, side)) for it in gathered]) for side in ("made", "truth"))
     try:
-        found = compare(made, truth)
+        found = compare(made, truth, videos=videos_of(gathered))
     except InputError as reason:
         return Refused(str(reason))
     distance = found.frechet
@@ -43,11 +43,11 @@ def combine(gathered: Sequence[Gathered]) -> Value | Refused:
 
 def _entry(seconds: float) -> Entry:
     metric = Metric(
-        f"fvd.{seconds:g}s", 1, f"Fréchet video distance of windows of {seconds:g} s",
+        f"fvd.{seconds:g}s", 2, f"Fréchet video distance of windows of {seconds:g} s",
         f"|m1 - m2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)) of the {WIDTH} features that I3D (Kinetics-400, StyleGAN-V's port) "
         f"gives for windows of all videos and of their truths: {LOOKS} frames in the middles of equal parts of "
         f"{seconds:g} s, hop half a window, bilinear to {SIDE} pixels a side, [-1, 1]; interval of {100 * LEVEL:g} %: "
-        f"{RESAMPLES} bootstrap resamples of windows. With up to {WIDTH} windows a side it is too large by what hangs "
+        f"{RESAMPLES} bootstrap resamples of videos. With up to {WIDTH} windows a side it is too large by what hangs "
         "on their number: compare equal n only",
         "", "lower", (0.0, 1e5), frozenset({"truth"}), combine=combine,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from longvie.evaluation.frechet import LOOKS, WINDOWS, Interval, compare
+from longvie.evaluation.frechet import LOOKS, WINDOWS, Interval, compare, videos_of
 from longvie.evaluation.instruments.windows import WIDTH, Reader
 from longvie.evaluation.metric import Better, Facts, Family, Gathered, Metric, Moment, Refused, Value
 
@@ -49,7 +49,7 @@ def distance(rows: Sequence[Gathered], of: Distance) -> Value | Refused:
     if min(counts) < LEAST:
         return Refused(f"{counts[0]} windows of videos and {counts[1]} of truths; {LEAST} of each are needed")
     made, truth = (torch.from_numpy(np.asarray(side)) for side in sides)
-    found: Interval = getattr(compare(made, truth, resamples=RESAMPLES), of)
+    found: Interval = getattr(compare(made, truth, videos=videos_of(rows), resamples=RESAMPLES), of)
     return Value(found.number, counts[0], interval=(found.low, found.high))
 
 
@@ -62,7 +62,7 @@ def _metrics(length: float) -> tuple[Metric, ...]:
     looked = (
         f"{WIDTH} features, mean 0 and deviation 1 on training worlds, of windows of {length:g} s, {LOOKS} frames each "
         "in the middles of equal parts, hop half a window, of all videos and of all truths; interval: 95 % bootstrap "
-        f"over windows ({RESAMPLES}); n: windows of the videos"
+        f"over videos ({RESAMPLES}); n: windows of the videos"
     )
     told = (
         f"squared Frechet distance of {looked}. Too large by an amount that depends on n, the more the fewer there are",
@@ -76,7 +76,7 @@ def _metrics(length: float) -> tuple[Metric, ...]:
     ]
     return tuple(
         Metric(
-            name, 1, f"{title} of windows of {length:g} s", formula, "", better, bound, frozenset({"truth"}),
+            name, 2, f"{title} of windows of {length:g} s", formula, "", better, bound, frozenset({"truth"}),
             tier="W1", sees=FAULTS if length == min(WINDOWS) else (), combine=combine,
         )
         for name, title, formula, bound, combine in zip(
