@@ -52,9 +52,10 @@ def stirred(models: Models, seed: int = 3) -> Models:
     """What starts at zero (joins, beats) gets random weights, so that it can be seen whether it is used."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in models.transformer.parameters():
-            if not weight.any():
-                weight.copy_(torch.randn(weight.shape, generator=source) / 4)
+        for network in (models.transformer, models.live):
+            for weight in () if network is None else network.parameters():
+                if not weight.any():
+                    weight.copy_(torch.randn(weight.shape, generator=source) / 4)
     return models
 
 

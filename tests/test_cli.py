@@ -239,22 +239,90 @@ def test_a_run_is_taken_up_again_from_anywhere(
     assert (tmp_path / "torn.mp4").read_bytes() == whole
 
 
+LIVE = (*GENERATE, "--engine", "live", "--steps", "1", "--frames", "33")
+
+
+def test_a_live_run_is_played_again_and_left_at_a_block(longvie: object, scene: Path, tmp_path: Path) -> None:
+    code, _, err = longvie(*LIVE, "--depth", scene / "depth.npz", "--out", "a.mp4")
+    assert code == 0, err
+    assert Run.open(tmp_path / "a.run").facts["request"]["engine"]["kind"] == "live"
+    code, _, err = longvie("runs", "branch", "a.run", "--at", "0.8", "--say", "a storm", "--strength", "depth=0",
+                             "--out", "b.mp4")  # fmt: skip
+    assert code == 0 and "shares 21 frames with a.run" in err, err
+    events = [event for event in Run.open(tmp_path / "b.run").journal.events() if event["event"] == "steered"]
+    assert [(event["change"], event["frame"]) for event in events] == [("words", 21), ("strength", 21)]
+    for name in ("a", "b"):
+        code, _, err = longvie("runs", "replay", f"{name}.run", "--out", f"{name}2.mp4")
+        assert code == 0 and "\nthe same bytes as before" in err, err
+        assert (tmp_path / f"{name}2.mp4").read_bytes() == (tmp_path / f"{name}.mp4").read_bytes()
+    frames = {name: list(iter_video(tmp_path / f"{name}.mp4")) for name in ("a", "b")}
+    assert (frames["a"][0] == frames["b"][0]).all()
+    assert (
+        "finished already" in longvie("runs", "branch", "a.run", "--at", "0.8", "--say", "a storm", "--out", "b.mp4")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--at", "0"), "leaves after the first frame"),
+        (("--at", "900"), "leave it earlier"),
+        (("--at", "1", "--strength", "depth"), "write --strength depth=0.5"),
+        (("--at", "1", "--strength", "smell=1"), "no control 'smell'"),
+    ],
+)
+def test_a_branch_that_cannot_be_is_refused(longvie: object, arguments: tuple[str, ...], said: str) -> None:
+    longvie(*LIVE, "--out", "a.mp4")
+    code, _, err = longvie("runs", "branch", "a.run", *arguments, "--say", "a storm", "--out", "b.mp4")
+    assert code == 2 and said in err
+
+
+def test_a_run_of_clips_hears_no_changes_but_takes_another_seed(longvie: object, tmp_path: Path) -> None:
+    assert longvie(*GENERATE, "--frames", "170", "--steps", "1", "--out", "a.mp4")[0] == 0
+    code, _, err = longvie("runs", "branch", "a.run", "--at", "6", "--say", "a storm", "--out", "b.mp4")
+    assert code == 2 and "steer with engine.kind=live" in err
+    code, _, err = longvie("runs", "branch", "a.run", "--at", "5", "--seed", "8", "--out", "b.mp4")
+    assert code == 0 and "shares 81 frames" in err, err
+    assert Run.open(tmp_path / "b.run").facts["request"]["script"]["seed"] == 8
+
+
+def test_an_engine_that_weights_are_not_for_is_refused(longvie: object) -> None:
+    code, _, err = longvie("generate", "--model", "longlive-1.3b", "--engine", "clip", "--prompt", "a red ball")
+    assert code == 2 and "longlive-1.3b has no weights for the clip engine" in err
+    code, _, err = longvie(*GENERATE, "--engine", "live", "--seam", "pixel")
+    assert code == 2 and "seam is no option of the live engine" in err
+
+
 def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(world, "train", lambda *given, **named: asked.append((given, named)))
-    given = ("--stage", "base", "--out", "here", "--clips", "3", "--steps", "2", "--minutes", "1,2,3,4", "--seed", "4")
+    given = (
+        "--stage",
+        "base",
+        "--out",
+        "here",
+        "--clips",
+        "3",
+        "--steps",
+        "2",
+        "--minutes",
+        "1,2,3,4,5,6,7",
+        "--seed",
+        "4",
+    )
     code, out, err = longvie("train", "world", *given)
     assert code == 0, err
     ((folder, stage, plan), named) = asked[0]
     assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
-    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0, 4.0), 4)
+    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), 4)
     assert "here/world" in out
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"), ("world", "--minutes", "nan,1,1,1"),
+        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"),
+        ("world", "--minutes", "nan,1,1,1,1,1,1"),
         ("world", "--clips", "0"), ("world", "--steps", "0"), ("world", "--seed", "-1"), ("world", "--device", "gpu"),
     ],
     ids=" ".join,

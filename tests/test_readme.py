@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from longvie import cli
+from longvie.api import NAMES
 from longvie.presets import LongVieConfig
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_every_verb_of_the_readme_exists(capsys: pytest.CaptureFixture[str]) -> None:
     rows = re.findall(r"^\| (`[a-z].*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    verbs = [re.findall(r"`([^`]+)`", row) for row in rows if row.split("`")[1] not in ("world", "longvie-2", "tiny")]
+    verbs = [re.findall(r"`([^`]+)`", row) for row in rows if row.split("`")[1] not in NAMES]
     for first, *others in verbs:
         group = first.split()[:-1]
         for verb in (first, *(" ".join([*group, other]) for other in others)):
@@ -67,7 +68,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_pages_name_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = ("generate", "train", "world render", "control render", "models show")
+    made = ("generate", "train", "world render", "control render", "models show", "runs replay", "runs branch")
     measured = (
         "bench speed",
         "bench controls",
@@ -92,7 +93,11 @@ def test_configurations_that_pages_name_load() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_examples_run(example: Path, tmp_path: Path) -> None:
-    given = {"demo.py": ["--model", "tiny", "--duration", "2", "--out", str(tmp_path)], "stream.py": ["tiny"]}
+    given = {
+        "demo.py": ["--model", "tiny", "--duration", "2", "--out", str(tmp_path)],
+        "stream.py": ["tiny"],
+        "steer.py": ["tiny"],
+    }
     done = subprocess.run(
         [sys.executable, str(example), *given[example.name]], cwd=tmp_path, capture_output=True, text=True, check=False
     )

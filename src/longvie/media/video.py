@@ -41,7 +41,8 @@ TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.A
 class VideoInfo:
     """What a video file is, measured from its packets and not from its promises.
 
-    `fps` is the mean rate; `rotation` is in degrees counter-clockwise and already applied to height and width.
+    `fps` is the mean rate; `rotation` is in degrees counter-clockwise and already applied to height and width. Of
+    `bits` a colour reading keeps the upper 8; what is `transparent` is read in its full colour.
     """
 
     frames: int
@@ -52,6 +53,8 @@ class VideoInfo:
     rotation: int
     codec: str
     constant_rate: bool
+    bits: int = 8
+    transparent: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -279,6 +282,8 @@ class VideoFrames:
             codec=self._stream.codec_context.name,
             # Within a quarter of a frame: clocks are coarse (Matroska counts milliseconds) and cameras jitter.
             constant_rate=bool(np.abs(seconds * float(rate) - np.arange(len(seconds))).max() < 0.25),
+            bits=max(part.bits for part in first.format.components),
+            transparent=any(part.is_alpha for part in first.format.components),
             metadata=dict(self._container.metadata),
         )
 
