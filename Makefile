@@ -7,6 +7,7 @@ SEED ?= 7
 SECONDS ?= 60
 MODEL ?= world
 PIP_ARGS ?=
+WORKERS ?= 2
 
 IN := $(VENV)/bin/python
 STAMP := $(VENV)/installed
@@ -18,7 +19,7 @@ demo: $(STAMP)
 	$(IN) examples/demo.py --model $(MODEL) --seed $(SEED) --duration $(SECONDS) --out $(OUT)
 
 test: $(STAMP)
-	$(IN) -m pytest -q -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(IN) -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not gpu"
 
 slow: $(STAMP)
 	$(IN) -m pytest -q -m "slow and not gpu"

@@ -103,11 +103,11 @@ def _check_png_chunks(file: BinaryIO, name: str, limits: Limits) -> None:
     """Add up what is not pixels before Pillow reads it into memory (PNG, section 5.3: length, type, data, CRC)."""
     total = 0
     if file.read(8) == PNG:
-        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        while total <= limits.metadata_bytes and len(head := file.read(8)) == 8 and head[4:] != b"IEND":
             (length,) = struct.unpack(">I", head[:4])
             total += 12 + (0 if head[4:] in _PNG_PIXELS else length)
-            limits.check("metadata_bytes", total, name)
             file.seek(length + 4, io.SEEK_CUR)
+    limits.check("metadata_bytes", total, name)
     file.seek(0)
 
 
