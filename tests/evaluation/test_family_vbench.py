@@ -1,5 +1,8 @@
 """VBench's dimensions as metrics of a video: each by its own networks, refused by itself where they are missing."""
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 from networks_made import (
@@ -20,16 +23,16 @@ from networks_made import reading_shapes as read_shapes
 from networks_made import vocabulary as words_file
 from test_networks_musiq import SMALL
 from test_networks_musiq import layout as musiq_layout
-from torch import Tensor
+from torch import Tensor, nn
 
 from longvie.evaluation import vbench
-from longvie.evaluation.families.vbench import ENTRIES, FAMILY
+from longvie.evaluation.families.vbench import ENTRIES, FAMILY, total
 from longvie.evaluation.metric import Refused, Value
 from longvie.evaluation.networks import musiq
 from longvie.evaluation.networks.raft import Raft
 from longvie.evaluation.networks.vit import Sizes, Vit
 from longvie.evaluation.panel import family
-from longvie.evaluation.weights import OFFICIAL
+from longvie.evaluation.weights import OFFICIAL, found
 
 QUALITY = tuple(vbench.QUALITY)
 NAMES = (*QUALITY, "overall_consistency")
@@ -65,11 +68,16 @@ def flow(before: Tensor, after: Tensor) -> Tensor:
     return (after - before)[:, :2]
 
 
+class Halfway(nn.Module):
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        return (before + after) / 2
+
+
 OWN = {
     "dino": look, "clip-b32": look, "clip-l14": look, "aesthetic": judge, "raft": flow, "amt": halfway, "musiq": rate,
     "viclip": watch, "viclip-words": read,
 }  # fmt: skip
-MINE = family("vbench", ENTRIES, "mine", OWN)
+MINE = family("vbench", ENTRIES, "mine", OWN, derived=(total("vbench"),))
 
 
 def streams(count: int) -> dict[str, vbench.Stream]:
@@ -89,7 +97,7 @@ def streams(count: int) -> dict[str, vbench.Stream]:
 def test_every_dimension_is_that_of_its_formula() -> None:
     made = video(11)
     found = measured(MINE, made, facts=known(made, prompts=PROMPTS))
-    assert set(found) == {f"mine.vbench.{name}" for name in NAMES}
+    assert set(found) == {f"mine.vbench.{name}" for name in (*NAMES, "quality")}
     for name, stream in streams(len(made)).items():
         stream.see(frames_of(made))
         value, expected = found[f"mine.vbench.{name}"], stream.value()
@@ -105,7 +113,7 @@ def test_without_weights_only_flickering_is_left() -> None:
     flickering.see(frames_of(made))
     assert number(found, "vbench.temporal_flickering") == pytest.approx(flickering.value().number)
     for metric in FAMILY.metrics:
-        if metric.weights:
+        if metric.weights and metric.name != "vbench.quality":  # which names its parts
             reason = refusal(found, metric.name)
             for weights in metric.weights:
                 assert weights.file in reason and weights.source in reason and weights.licence in reason
@@ -117,20 +125,36 @@ def test_metrics_say_their_weights() -> None:
         "vbench.subject_consistency": ("dino_vitbase16_pretrain.pth",),
         "vbench.background_consistency": ("ViT-B-32.pt",),
         "vbench.temporal_flickering": (),
-        "vbench.motion_smoothness": ("amt-s.pth",),
+        "vbench.motion_smoothness": ("amt-s.torchscript.pt",),
         "vbench.dynamic_degree": ("raft-things.pth",),
         "vbench.aesthetic_quality": ("ViT-L-14.pt", "sa_0_4_vit_l_14_linear.pth"),
         "vbench.imaging_quality": ("musiq_spaq_ckpt-358bb6af.pth",),
         "vbench.overall_consistency": ("ViClip-InternVid-10M-FLT.pth", "bpe_simple_vocab_16e6.txt.gz"),
+        "vbench.quality": tuple(dict.fromkeys(file for name in QUALITY for file in files[f"vbench.{name}"])),
     }
     assert all((metric.tier == "W2") == bool(metric.weights) for metric in FAMILY.metrics)
 
 
-def test_what_is_not_contained_is_said_even_if_its_file_is_there() -> None:
+def test_what_is_not_contained_comes_from_an_archive_of_the_user(tmp_path: Path) -> None:
+    """AMT-S is no part of the package; a TorchScript archive that does what is said of it takes its place."""
     made = video(5)
-    found = measured(FAMILY, made, facts=known(made, weights={"amt": "amt-s.pth"}))
-    reason = refusal(found, "vbench.motion_smoothness")
-    assert "needs AMT-S, which this package does not contain yet" in reason and "under the name 'amt'" in reason
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Halfway()).save(str(tmp_path / "amt-s.torchscript.pt"))
+    weights = found(tmp_path)
+    assert list(weights) == ["amt"]
+    value = measured(FAMILY, made, facts=known(made, weights=weights))["vbench.motion_smoothness"]
+    expected = vbench.Smoothness(halfway)
+    expected.see(frames_of(made))
+    assert isinstance(value, Value) and value.number == pytest.approx(expected.value().number, rel=1e-6)
+
+
+def test_the_quality_score_is_of_all_seven_or_none() -> None:
+    made = video(11)
+    found = measured(MINE, made, facts=known(made, prompts=PROMPTS))
+    scores = {name: number(found, f"mine.vbench.{name}") for name in QUALITY}
+    assert number(found, "mine.vbench.quality") == pytest.approx(vbench.weighted(scores, vbench.QUALITY))
+    assert "subject_consistency, " in refusal(measured(FAMILY, made, facts=known(made)), "vbench.quality")
 
 
 def test_one_dimension_that_breaks_does_not_break_the_others() -> None:
@@ -194,7 +218,7 @@ def test_it_runs_with_files_in_the_published_layouts(weights: dict[str, str], mo
     found = measured(FAMILY, made, facts=known(made, fps=32.0, prompts=PROMPTS, weights=weights))
     for name in NAMES:
         if name == "motion_smoothness":
-            assert "AMT-S" in refusal(found, f"vbench.{name}")
+            assert "amt-s.torchscript.pt" in refusal(found, f"vbench.{name}")
         else:
             assert isinstance(found[f"vbench.{name}"], Value), found[f"vbench.{name}"]
     assert number(found, "vbench.subject_consistency") < 1

@@ -17,7 +17,9 @@ from longvie.evaluation import registry
 from longvie.evaluation.charts import Scale, chart, mean, strip
 from longvie.evaluation.markup import Markup, digits, element, text
 from longvie.evaluation.metric import Refused, Value
-from longvie.evaluation.report import BEST, PAGE, SHEET_BYTES, WORST, drawn, jpeg, report
+from longvie.evaluation.report.page import PAGE, report
+from longvie.evaluation.report.pictures import SHEET_BYTES, drawn, jpeg
+from longvie.evaluation.report.videos import BEST, WORST
 from longvie.evaluation.results import Line, Results, set_line, suite_line, video_lines
 from longvie.media import VideoWriter
 

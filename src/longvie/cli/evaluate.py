@@ -126,6 +126,9 @@ def run_metrics(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Success even where something could not be measured.")
     ] = False,
+    compat: Annotated[
+        bool, typer.Option("--vbench-compat", help="VBench as its programs do it where its papers are silent.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Measure videos. What was measured before in the same way is kept. Exit code 2 where a video could not be read, or
@@ -139,7 +142,7 @@ def run_metrics(
         from longvie.evaluation.suite import FILE, Manifest
 
         facts = {"suite": Manifest.load(suite).sha256 if (suite / FILE).is_file() else suite.name}
-    asked = Asked(title or videos.name, families, found(weights), facts)
+    asked = Asked(title or videos.name, families, found(weights), facts, compat)
     with Meter("measuring", quiet=quiet) as meter:
         results = run(jobs, asked, out, workers=workers, tell=meter.at)
     _report(results, out, {job.name: job.video for job in jobs}, suite)
@@ -326,7 +329,7 @@ def _said(curve: Any) -> str:
 
 
 def _report(results: "Results", out: Path, videos: dict[str, Path], suite: Path | None) -> None:
-    from longvie.evaluation.report import report
+    from longvie.evaluation.report.page import report
 
     truths = {} if suite is None else {name: suite / name / "truth.mp4" for name in videos}
     report(results, out / "report.html", videos=videos, truths=truths)

@@ -138,6 +138,7 @@ class Facts:
         beats: seconds.
         spent: seconds of the wall clock from the request to the last frame in its file.
         weights: official files that were found, by their names.
+        compat: where papers are silent, do as the published programs do (`evaluation.vbench`).
     """
 
     fps: float
@@ -152,6 +153,7 @@ class Facts:
     visible: Bool[np.ndarray, "f n"] | None = None
     spent: float | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    compat: bool = False
     known: frozenset[Need] = frozenset()
 
     def missing(self, metric: Metric) -> tuple[Need, ...]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from longvie.errors import ConfigError, InputError
-from longvie.evaluation.metric import Facts, Family, Found, Metric, Moment, Refused
+from longvie.evaluation.metric import Facts, Family, Found, Metric, Moment, Refused, Value
 from longvie.evaluation.networks.shelf import KINDS, NONE, Network, Shelf
 
 FRAMES = 8  # of a batch
@@ -65,7 +65,38 @@ class Entry:
     open: Callable[..., Measure]
 
 
-def family(name: str, entries: Sequence[Entry], label: str = "", own: Mapping[str, Network] = NONE) -> Family:
+@dataclass(frozen=True)
+class Derived:
+    """A metric that follows from others of its family, such as a total.
+
+    Attributes:
+        metric: with all but tier and weights.
+        parts: the names of the others; where one of them is refused, so is this.
+        make: their numbers by name → its own.
+    """
+
+    metric: Metric
+    parts: tuple[str, ...]
+    make: Callable[[Mapping[str, float]], float]
+
+    def value(self, found: Mapping[str, Found | Refused], prefix: str) -> Value | Refused:
+        """From what was found of the family, whose names begin with the prefix."""
+        parts = {name: found[prefix + name] for name in self.parts}
+        refused = [name for name, it in parts.items() if not isinstance(it, Value)]
+        if refused:
+            return Refused(f"is of all of its parts, and of these there is no number: {', '.join(refused)}")
+        values = {name: it for name, it in parts.items() if isinstance(it, Value)}
+        return Value(self.make({name: it.number for name, it in values.items()}), min(it.n for it in values.values()))
+
+
+def family(
+    name: str,
+    entries: Sequence[Entry],
+    label: str = "",
+    own: Mapping[str, Network] = NONE,
+    *,
+    derived: Sequence[Derived] = (),
+) -> Family:
     """The family of these metrics.
 
     Args:
@@ -78,20 +109,26 @@ def family(name: str, entries: Sequence[Entry], label: str = "", own: Mapping[st
     if own and not label:
         raise ConfigError("other networks give other numbers: a label must tell them from the official ones")
     Shelf({}, own)  # refuses unknown names now, not at the first video
-    known = tuple(replace(it, metrics=tuple(_metric(m, it, label, own) for m in it.metrics)) for it in entries)
-    metrics = tuple(metric for entry in known for metric in entry.metrics)
-    return Family(f"{label}.{name}" if label else name, metrics, lambda facts: Panel(facts, known, own))
+    known = tuple(replace(it, metrics=tuple(_metric(m, it.networks, label, own) for m in it.metrics)) for it in entries)
+    networks = {metric.name: it.networks for it in entries for metric in it.metrics}
+    totals = []
+    for it in derived:
+        all_of_them = tuple(dict.fromkeys(network for part in it.parts for network in networks[part]))
+        totals.append(replace(it, metric=_metric(it.metric, all_of_them, label, own)))
+    metrics = tuple(metric for entry in known for metric in entry.metrics) + tuple(it.metric for it in totals)
+    prefix = f"{label}." if label else ""
+    return Family(prefix + name, metrics, lambda facts: Panel(facts, known, own, tuple(totals), prefix))
 
 
-def _metric(metric: Metric, entry: Entry, label: str, own: Mapping[str, Network]) -> Metric:
-    theirs = [name for name in entry.networks if name in own]
-    files = dict.fromkeys(it for name in entry.networks if name not in own for it in KINDS[name].weights)
+def _metric(metric: Metric, networks: Sequence[str], label: str, own: Mapping[str, Network]) -> Metric:
+    theirs = [name for name in networks if name in own]
+    files = dict.fromkeys(it for name in networks if name not in own for it in KINDS[name].weights)
     formula = f"{metric.formula}; {', '.join(theirs)} given by the caller" if theirs else metric.formula
     return replace(
         metric,
         name=f"{label}.{metric.name}" if label else metric.name,
         formula=formula,
-        tier="W2" if entry.networks else "W0",
+        tier="W2" if networks else "W0",
         weights=tuple(files),
     )
 
@@ -99,7 +136,15 @@ def _metric(metric: Metric, entry: Entry, label: str, own: Mapping[str, Network]
 class Panel:
     """The entries of a family at work on one video."""
 
-    def __init__(self, facts: Facts, entries: Sequence[Entry], own: Mapping[str, Network] = NONE) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        entries: Sequence[Entry],
+        own: Mapping[str, Network] = NONE,
+        derived: Sequence[Derived] = (),
+        prefix: str = "",
+    ) -> None:
+        self.derived, self.prefix = derived, prefix
         self.with_truth = any("truth" in m.needs for it in entries for m in it.metrics) and "truth" in facts.known
         self.found: dict[str, Found | Refused] = {}
         self.running: list[tuple[Entry, Measure]] = []
@@ -151,6 +196,7 @@ class Panel:
                 self._refuse(entry, str(reason))
             else:
                 self.found |= dict(zip((metric.name for metric in entry.metrics), values, strict=True))
+        self.found |= {it.metric.name: it.value(self.found, self.prefix) for it in self.derived}
         return self.found
 
     def _refuse(self, entry: Entry, reason: str) -> None:

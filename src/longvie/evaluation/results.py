@@ -69,12 +69,14 @@ def video_lines(video: str, metric: Metric, found: Value | Gathered | Refused) -
     yield {**line, "value": _round(found.number), "n": found.n, **curve}
 
 
-def suite_line(metric: Metric, values: Numbers, refused: int) -> Line:
-    """A metric over all videos that have a number."""
+def suite_line(metric: Metric, values: Numbers, refused: int, counts: Sequence[int] | None = None) -> Line:
+    """A metric over all videos that have a number; with the `counts` of their samples every sample counts the same in
+    the mean, and there is no interval.
+    """
     line: Line = {"kind": "suite", "metric": metric.name, "version": metric.version, "n": len(values)}
     if len(values):
-        between = interval(values)
-        line |= {"mean": _round(float(np.mean(values)))}
+        between = interval(values) if counts is None else None
+        line |= {"mean": _round(float(np.average(values, weights=counts)))}
         line |= {} if between is None else {"low": _round(between[0]), "high": _round(between[1])}
     return line | {"refused": refused}
 

@@ -43,7 +43,7 @@ PACKAGES = ("longvie", "numpy", "opencv-python-headless", "scikit-image", "torch
 Tell = Callable[[int, int, str], None]
 SHOWS = (  # what makes videos, or says numbers; all else decides them
     "human", "baselines.py", "calibrate.py", "charts.py", "compare.py", "corrupt.py", "draw.py", "make.py", "markup.py",
-    "obedience.py", "panel.py", "reconstruction.py", "report.py", "sheet.py", "speed.py", "table.py",
+    "obedience.py", "reconstruction.py", "report", "sheet.py", "speed.py", "table.py",
 )  # fmt: skip
 
 
@@ -97,12 +97,14 @@ class Asked:
         families: by name.
         weights: paths of official files that were found, by their names in `weights.OFFICIAL`.
         facts: more for the first line, such as the hash of the suite.
+        compat: VBench as its programs do it, where its papers are silent.
     """
 
     title: str
     families: tuple[str, ...]
     weights: Mapping[str, str]
     facts: Mapping[str, Any]
+    compat: bool = False
 
 
 def run(
@@ -129,7 +131,7 @@ def run(
         lines += _part(out, name)[1]
         for metric, features in _features(out, name).items():
             gathered.setdefault(metric, []).append(features)
-    lines += _suite(lines, _metrics(asked), gathered)
+    lines += _suite(lines, _metrics(asked), gathered, compat=asked.compat)
     write_bytes_atomically(out / FILE, written(lines))
     return Results(tuple(lines))
 
@@ -162,7 +164,7 @@ def _measured(job: Job, asked: Asked) -> tuple[list[Line], dict[str, Gathered]]:
     families = _families(asked)
     try:
         with job.open() as source:
-            facts = logged(replace(source.facts, weights=dict(asked.weights)), job.video)
+            facts = logged(replace(source.facts, weights=dict(asked.weights), compat=asked.compat), job.video)
             found = measure(facts, source.moments(), families)
             line = _source_line(job, source)
     except LongVieError as error:
@@ -196,7 +198,7 @@ def _key(job: Job, asked: Asked) -> str:
         {name: sha256(Path(path)) for name, path in asked.weights.items()},
         code(),
         job.truth(),
-    ]
+    ] + ["compat"] * asked.compat
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -240,14 +242,18 @@ def _features(out: Path, name: str) -> dict[str, Gathered]:
 # the whole
 
 
-def _suite(lines: Sequence[Line], metrics: Sequence[Metric], gathered: Mapping[str, list[Gathered]]) -> list[Line]:
+def _suite(
+    lines: Sequence[Line], metrics: Sequence[Metric], gathered: Mapping[str, list[Gathered]], *, compat: bool
+) -> list[Line]:
     videos = [line for line in lines if line["kind"] == "video"]
     found = []
     for metric in metrics:
         mine = [line for line in videos if line["metric"] == metric.name]
         refused = sum("refused" in line for line in mine)
         if metric.combine is None:
-            found.append(suite_line(metric, [line["value"] for line in mine if "value" in line], refused))
+            known = [line for line in mine if "value" in line]
+            counts = [it["n"] for it in known] if compat and metric.name.startswith("vbench") else None
+            found.append(suite_line(metric, [it["value"] for it in known], refused, counts))
         elif metric.name in gathered:
             found.append(set_line(metric, metric.combine(gathered[metric.name]), refused))
         else:
@@ -263,6 +269,7 @@ def _run_line(asked: Asked, names: list[str], begun: float) -> Line:
         "families": list(asked.families),
         "provenance": provenance(asked),
         **asked.facts,
+        **({"vbench_compat": True} if asked.compat else {}),
         "time": {"begun": int(begun), "seconds": round(time.time() - begun, 1), "command": sys.argv[1:]},
     }
 

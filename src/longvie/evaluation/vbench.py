@@ -12,12 +12,13 @@ what                   compat=True                                          defa
 long consistency       inside the clips alone, weights 1 and 0              half inside, half from clip to clip
 mean over videos       every frame counts the same                          every video counts the same
 frames per second      cut to an integer: 29.97 becomes 29                  as they are
-clips                  to be encoded anew as H.264 before they are scored   scored as they are
+clips                  published: encoded anew as H.264 (`ClipPlan.reencode`)  scored as they are
 moving, 2 frames       always, for round(2 / 4) = 0 pairs must move         at least one pair must move
 =====================  ===================================================  =========================================
 
-One more cannot be switched here: the published motion smoothness resizes frames by a factor that depends on the memory
-of the graphics card. That factor, if wanted, belongs to the interpolator that the caller brings.
+Two more cannot be switched here. Clips are scored as they are. The published motion smoothness resizes frames by a
+factor that depends on the memory of the graphics card; if wanted, that belongs to the interpolator that the caller
+brings.
 """
 
 import math
@@ -67,7 +68,7 @@ class Stream(Protocol):
 
 def dino_input(frames: Frames, side: int = SIDE) -> Float[Tensor, "n 3 y x"]:
     """Shorter side to `side`, bilinear without antialiasing, no crop; ImageNet's mean and deviation."""
-    return _standard(_resized(frames, _shorter_to(frames, side), "bilinear"), IMAGENET)
+    return standard(resized(frames, shorter_to(frames, side), "bilinear"), IMAGENET)
 
 
 def clip_input(frames: Frames, side: int = SIDE) -> Float[Tensor, "n 3 y x"]:
@@ -75,9 +76,8 @@ def clip_input(frames: Frames, side: int = SIDE) -> Float[Tensor, "n 3 y x"]:
 
     The bicubic filter may overshoot 0 and 255; as published, nothing is clamped.
     """
-    frames = _resized(frames, _shorter_to(frames, side), "bicubic")
-    top, left = (round((length - side) / 2) for length in frames.shape[-2:])  # half to even
-    return _standard(frames[..., top : top + side, left : left + side], CLIP)
+    frames = resized(frames, shorter_to(frames, side), "bicubic")
+    return standard(square(frames, side), CLIP)
 
 
 def musiq_input(frames: Frames, side: int = LONGEST) -> Float[Tensor, "n 3 y x"]:
@@ -85,7 +85,7 @@ def musiq_input(frames: Frames, side: int = LONGEST) -> Float[Tensor, "n 3 y x"]
     height, width = frames.shape[-2:]
     longer = max(height, width)
     if longer > side:
-        frames = _resized(frames, (max(1, height * side // longer), max(1, width * side // longer)), "bilinear")
+        frames = resized(frames, (max(1, height * side // longer), max(1, width * side // longer)), "bilinear")
     return frames / 255
 
 
@@ -424,18 +424,24 @@ def over_videos(values: Sequence[Value], *, compat: bool = False) -> Value:
     return Value(mean, sum(weights))
 
 
-def _resized(frames: Frames, size: tuple[int, int], mode: str) -> Float[Tensor, "n 3 y x"]:
-    return functional.interpolate(frames, size=size, mode=mode, align_corners=False, antialias=False)
+def resized(frames: Frames, size: tuple[int, int], mode: str, *, antialias: bool = False) -> Float[Tensor, "n 3 y x"]:
+    return functional.interpolate(frames, size=size, mode=mode, align_corners=False, antialias=antialias)
 
 
-def _shorter_to(frames: Frames, side: int) -> tuple[int, int]:
+def square(frames: Frames, side: int) -> Float[Tensor, "n 3 side side"]:
+    """The middle of them."""
+    top, left = (round((length - side) / 2) for length in frames.shape[-2:])  # half to even
+    return frames[..., top : top + side, left : left + side]
+
+
+def shorter_to(frames: Frames, side: int) -> tuple[int, int]:
     """The longer side keeps the shape of the picture, rounded down."""
     height, width = frames.shape[-2:]
     shorter = min(height, width)
     return height * side // shorter, width * side // shorter
 
 
-def _standard(
+def standard(
     frames: Frames, about: tuple[tuple[float, float, float], tuple[float, float, float]]
 ) -> Float[Tensor, "n 3 h w"]:
     mean, deviation = (frames.new_tensor(numbers).view(3, 1, 1) for numbers in about)

@@ -1,18 +1,54 @@
 """VBench-Long: long videos in clips of equal length, scored inside clips and from clip to clip (arXiv 2411.13503)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from longvie.errors import ConfigError, InputError
+from longvie.errors import ConfigError, InputError, WeightsError
 from longvie.evaluation.metric import Value
-from longvie.evaluation.vbench import QUALITY, SEMANTIC, Consistency, Extractor, Frames, Mean, complete, positive
+from longvie.evaluation.vbench import (
+    IMAGENET,
+    QUALITY,
+    SEMANTIC,
+    SIDE,
+    Consistency,
+    Extractor,
+    Frames,
+    Mean,
+    Stream,
+    complete,
+    positive,
+    resized,
+    shorter_to,
+    square,
+    standard,
+)
+from longvie.limits import LOCAL
+from longvie.media import open_regular
 
 SHORT, LONG = 2.0, 10.0  # seconds of a clip
+WIDER = 256  # shorter side of what DINOv2's square is cut out of
+TABLE_BYTES = 1 << 16
 LONG_CLIPS = frozenset({"human_action", "temporal_style", "overall_consistency"})
+
+
+def dinov2_input(frames: Frames, side: int = SIDE) -> Float[Tensor, "n 3 side side"]:
+    """Shorter side to 256 (of a `side` of 224), bicubic with antialiasing, the square in the middle; ImageNet's mean
+    and deviation. The published one rounds to 8 bits between; that is left out.
+    """
+    wider = resized(frames, shorter_to(frames, side * WIDER // SIDE), "bicubic", antialias=True)
+    return standard(square(wider, side), IMAGENET)
+
+
+def dreamsim_input(frames: Frames, side: int = SIDE) -> Float[Tensor, "n 3 side side"]:
+    """Squeezed into a square, bicubic with antialiasing, in [0, 1]."""
+    return resized(frames, (side, side), "bicubic", antialias=True) / 255
 
 
 def clip_seconds(dimension: str, *, custom: bool = False) -> float:
@@ -99,6 +135,57 @@ class Quantiles:
         return self.inside[-1]
 
 
+def quantiles(path: Path) -> Quantiles:
+    """The table of a file as VBench-Long publishes it: one `score from clip to clip: score inside clips` a line.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    with open_regular(path, limits=LOCAL, error=WeightsError) as file:
+        lines = file.read(TABLE_BYTES).decode(errors="replace").splitlines()
+    try:
+        pairs = sorted((float(across), float(inside)) for across, inside in (line.split(":") for line in lines if line))
+        return Quantiles(*zip(*pairs, strict=True))
+    except (ValueError, TypeError, InputError) as reason:
+        raise WeightsError(f"{path.name} is no table of scores: {reason}") from None
+
+
+class PerClip:
+    """A measure of each clip by itself, mean over clips.
+
+    Args:
+        opened: a new measure, of so many frames.
+    """
+
+    def __init__(self, plan: ClipPlan, opened: Callable[[int], Stream]) -> None:
+        self.plan, self.opened = plan, opened
+        self.number = self.reached = 0  # frames seen, clips begun
+        self.open: list[tuple[int, int, Stream]] = []  # two at most: only the last clip of a scene borrows
+        self.mean = Mean()
+
+    def see(self, frames: Frames) -> None:
+        """Raises InputError where more frames come than were planned."""
+        start, stop = self.number, self.number + len(frames)
+        if stop > self.plan.frames:
+            raise InputError(f"{self.plan.frames} frames were planned, more came")
+        for first, end in self.plan.clips[self.reached :]:
+            if first >= stop:
+                break
+            self.open.append((first, end, self.opened(end - first)))
+            self.reached += 1
+        for first, end, measure in self.open:
+            measure.see(frames[max(first - start, 0) : end - start])
+        done = [measure.value().number for _, end, measure in self.open if end <= stop]
+        self.mean.add(torch.tensor(done, dtype=torch.float64))
+        self.open = [clip for clip in self.open if clip[1] > stop]
+        self.number = stop
+
+    def value(self) -> Value:
+        """Raises InputError where frames are missing."""
+        complete(self.number, self.plan.frames)
+        return self.mean.value("a clip is needed")
+
+
 @dataclass(frozen=True)
 class LongScore:
     """Both branches of a long video, and what becomes of them."""
@@ -123,7 +210,13 @@ class LongConsistency:
     """
 
     def __init__(
-        self, plan: ClipPlan, inside: Extractor, across: Extractor, table: Quantiles, *, compat: bool = False
+        self,
+        plan: ClipPlan,
+        inside: Extractor,
+        across: Extractor,
+        table: Callable[[float], float],
+        *,
+        compat: bool = False,
     ) -> None:
         self.plan, self.inside, self.across, self.table, self.compat = plan, inside, across, table, compat
         self.number = self.reached = 0  # frames seen, clips begun

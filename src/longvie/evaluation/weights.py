@@ -64,7 +64,30 @@ OFFICIAL: Mapping[str, Weights] = {
         "CC BY-NC-SA 4.0, no commercial use",
         "https://huggingface.co/chaofengc/IQA-PyTorch-Weights",
     ),
-    "amt": Weights("amt-s.pth", "", "CC BY-NC 4.0, no commercial use", "https://github.com/MCG-NKU/AMT"),
+    "amt": Weights(
+        "amt-s.torchscript.pt",
+        "",
+        "CC BY-NC 4.0, no commercial use",
+        "https://github.com/MCG-NKU/AMT as amt-s.pth, made a TorchScript archive (docs/evaluation.md)",
+    ),
+    "dreamsim": Weights(
+        "dreamsim.torchscript.pt",
+        "",
+        "MIT",
+        "https://github.com/ssundaram21/dreamsim, made a TorchScript archive (docs/evaluation.md)",
+    ),
+    "subject-table": Weights(
+        "subject_mapping_table.yaml",
+        "",
+        "Apache-2.0",
+        "https://github.com/Vchitect/VBench/tree/master/vbench2_beta_long/configs",
+    ),
+    "background-table": Weights(
+        "background_mapping_table.yaml",
+        "",
+        "Apache-2.0",
+        "https://github.com/Vchitect/VBench/tree/master/vbench2_beta_long/configs",
+    ),
     "raft": Weights(
         "raft-things.pth",
         "fcfa4125d6418f4de95d84aec20a3c5f4e205101715a79f193243c186ac9a7e1",

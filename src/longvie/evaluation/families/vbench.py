@@ -12,7 +12,7 @@ from longvie.errors import InputError
 from longvie.evaluation import vbench
 from longvie.evaluation.metric import Better, Facts, Metric, Need, Value
 from longvie.evaluation.networks.shelf import Network
-from longvie.evaluation.panel import Batch, Entry, family
+from longvie.evaluation.panel import Batch, Derived, Entry, family
 
 
 @dataclass
@@ -45,7 +45,7 @@ def _smoothness(_: Facts, amt: Network) -> Dimension:
 
 
 def _dynamic(facts: Facts, raft: Network) -> Dimension:
-    return Dimension(vbench.DynamicDegree(raft, facts.fps))
+    return Dimension(vbench.DynamicDegree(raft, facts.fps, compat=facts.compat))
 
 
 def _aesthetic(_: Facts, clip: Network, head: Network) -> Dimension:
@@ -122,4 +122,26 @@ ENTRIES = (
         ("viclip", "viclip-words"), _overall, range=(-1.0, 1.0), needs=frozenset({"prompts"}),
     ),
 )  # fmt: skip
-FAMILY = family("vbench", ENTRIES)
+
+
+def total(family_name: str) -> Derived:
+    """The quality score, of seven dimensions of a family."""
+    names = {f"{family_name}.{name}": name for name in vbench.QUALITY}
+    formula = " + ".join(
+        f"{scale.weight:g} ({name} - {scale.low:g}) / {scale.high - scale.low:g}"
+        for name, scale in vbench.QUALITY.items()
+    )
+    metric = Metric(
+        f"{family_name}.quality", 1, "VBench's quality score",
+        f"({formula}) / {sum(scale.weight for scale in vbench.QUALITY.values()):g}, not clamped. The semantic score, "
+        "and with it the total, are of the benchmark's own prompts (`evaluation.vbench.weighted`, `total`)",
+        "", "higher", (-2.0, 1.0),
+    )  # fmt: skip
+    return Derived(
+        metric,
+        tuple(names),
+        lambda found: vbench.weighted({names[name]: number for name, number in found.items()}, vbench.QUALITY),
+    )
+
+
+FAMILY = family("vbench", ENTRIES, derived=(total("vbench"),))

@@ -18,6 +18,7 @@ from longvie.errors import ConfigError, WeightsError
 from longvie.evaluation.metric import Weights
 from longvie.evaluation.networks import alexnet, clip, files, i3d, musiq, raft, viclip, vit
 from longvie.evaluation.networks.words import Words
+from longvie.evaluation.vbench_long import quantiles
 from longvie.evaluation.weights import OFFICIAL
 from longvie.runtime import device
 
@@ -33,13 +34,13 @@ class Kind:
         title: for people.
         files: names in `weights.OFFICIAL`.
         does: what it takes and gives; one of your own must do the same.
-        load: paths of the files in that order → the network; none: this package does not contain it.
+        load: paths of the files in that order → the network.
     """
 
     title: str
     files: tuple[str, ...]
     does: str
-    load: Callable[..., Network] | None
+    load: Callable[..., Network]
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -68,17 +69,13 @@ class Shelf:
         """These networks, in order, each read from its files the first time.
 
         Raises:
-            WeightsError: files were not found or are not what they should be, or the package does not contain a
-                network; says of all that is missing where it is published and under which licence.
+            WeightsError: files were not found or are not what they should be; says of all that is missing where it is
+                published and under which licence.
         """
-        official = [name for name in names if name not in self.own]
-        reasons = [_absent(name) for name in official if KINDS[name].load is None]
-        files = dict.fromkeys(file for name in official if KINDS[name].load is not None for file in KINDS[name].files)
+        files = dict.fromkeys(file for name in names if name not in self.own for file in KINDS[name].files)
         missing = tuple(OFFICIAL[file] for file in files if file not in self.found)
         if missing:
-            reasons.append(f"needs weights that were not found: {_described(missing)}; put them in their folder")
-        if reasons:
-            raise WeightsError("; ".join(reasons))
+            raise WeightsError(f"needs weights that were not found: {_described(missing)}; put them in their folder")
         return [self._one(name) for name in names]
 
     def _one(self, name: str) -> Network:
@@ -87,23 +84,13 @@ class Shelf:
         return _loaded(name, tuple(self.found[file] for file in KINDS[name].files))
 
 
-def _absent(name: str) -> str:
-    kind = KINDS[name]
-    return (
-        f"needs {kind.title}, which this package does not contain yet: {_described(kind.weights)}; give your own "
-        f"to the family under the name {name!r}: {kind.does}"
-    )
-
-
 def _described(weights: tuple[Weights, ...]) -> str:
     return ", and ".join(f"{it.file} from {it.source} (licence: {it.licence})" for it in weights)
 
 
 @functools.cache
 def _loaded(name: str, paths: tuple[str, ...]) -> Network:
-    load = KINDS[name].load
-    assert load is not None  # `take` has refused it
-    return load(*map(Path, paths))
+    return KINDS[name].load(*map(Path, paths))
 
 
 def _ready(module: nn.Module) -> Callable[..., Tensor]:
@@ -133,6 +120,11 @@ def _linear(path: Path) -> Network:
     return _ready(files.fit(nn.Linear(files.size(named, "weight", 2)[1], 1), named))
 
 
+def _program(path: Path) -> Network:
+    """A network that this package does not contain, as its user has written it down."""
+    return _ready(files.program(path))
+
+
 def _layers(path: Path) -> Network:
     network, place = alexnet.alexnet(files.tensors(path)), device()
     network.to(place)
@@ -145,6 +137,7 @@ def _heads(path: Path) -> Network:
 
 
 PICTURES = "(n 3 y x) prepared → (n d)"
+TABLE = "a score from clip to clip → that of equal rank inside clips"
 KINDS: Mapping[str, Kind] = {
     "dino": Kind("DINO ViT-B/16", ("dino",), PICTURES, lambda path: _ready(vit.vit(files.tensors(path)))),
     "dinov2": Kind("DINOv2 ViT-B/14", ("dinov2",), PICTURES, lambda path: _ready(vit.vit(files.tensors(path)))),
@@ -170,7 +163,10 @@ KINDS: Mapping[str, Kind] = {
         "two batches of pictures from 0 to 255, (n 3 h w) → flow (n 2 h w) in pixels",
         lambda path: _ready(raft.raft(files.tensors(path))),
     ),
-    "amt": Kind("AMT-S", ("amt",), "two batches of pictures from 0 to 255, (n 3 h w) → those halfway", None),
+    "amt": Kind("AMT-S", ("amt",), "two batches of pictures from 0 to 255, (n 3 h w) → those halfway", _program),
+    "dreamsim": Kind("DreamSim, the ensemble", ("dreamsim",), "(n 3 224 224) in [0, 1] → (n d)", _program),
+    "subject-table": Kind("VBench-Long's table for subjects", ("subject-table",), TABLE, quantiles),
+    "background-table": Kind("VBench-Long's table for backgrounds", ("background-table",), TABLE, quantiles),
     "musiq": Kind(
         "MUSIQ",
         ("musiq",),
