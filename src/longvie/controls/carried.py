@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvie.controls import motion
-from longvie.controls.filling import Cells, fill
+from longvie.controls.filling import Cells, fill, fill_things
 from longvie.controls.floor import floor, outlines
 from longvie.controls.moved import Moved
+from longvie.controls.things import Things
 
 NEAREST = 10  # points that decide which motion a place follows
 CELL = 8  # pixels that share the same nearest points
@@ -97,6 +98,7 @@ class Carrying:
         self._group: _Known | None = None
         self._last: _Sources | None = None
         self._cells: Cells | None = None
+        self._things, self._remembered = Things(), None
 
     def take(self, frames: int) -> Moved:
         """The next frames, at most as many as there are points for."""
@@ -133,11 +135,15 @@ class Carrying:
         flat = None if self.flat is None else self.flat[span]
         last = _sources(self._group, self.points[span][:, self._live], self.seen[span][:, self._live], depth, flat)
         grid = _grid(last.places, self._group.size)
-        video = _sampled(self.picture.expand(len(last.places), -1, -1, -1), grid, "bilinear")
+        video = _sampled(self.picture.expand(len(last.places), -1, -1, -1), grid, "bicubic").clamp(-1, 1)
         visible = last.visible[:, None].to(video)
-        pictures, self._cells = fill(video, visible, self.picture, depth, flat, self._cells)
-        self._last = last
-        things = None if depth is None or flat is None else ((depth > SKY) & ~flat)[None]
+        self._last, things = last, None
+        if depth is None or flat is None:
+            pictures, self._cells = fill(video, visible, self.picture, depth, flat, self._cells)
+        else:
+            numbers, new = self._things.take(depth, flat)
+            pictures, things, self._remembered = fill_things(video, visible, depth, numbers, new, self._remembered)
+            things = (things & (depth > SKY))[None]
         return Moved(pictures.transpose(0, 1), last.visible[None], things)
 
 

@@ -13,9 +13,10 @@ from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
 from longvie.engine import conditioning
+from longvie.engine.light import NewWords, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import ClipState, Given, LatentSeam, Moving, opened, part_of
+from longvie.engine.seam import FAR, ClipState, Given, LatentSeam, Moving, opened, part_of
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.control_branch import ControlInput
 from longvie.models.models import Models
@@ -223,10 +224,15 @@ class BlockSeam(LatentSeam):
             return None
         return conditioning.given(latents, torch.ones(1, latents.shape[2], device=latents.device))
 
-    def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
+    def given(
+        self, script: Script, span: Span, state: ClipState, heard: NewWords | None = None
+    ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
         assert isinstance(state, LiveState)
-        return super().given(script, span, self._ready(script, span, state))
+        return super().given(script, span, self._ready(script, span, state), heard)
+
+    def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
+        return state.picked if isinstance(state, LiveState) else -1
 
     def _history(self, state: ClipState) -> None:  # noqa: ARG002 - as the other seam's
         return None
@@ -261,7 +267,7 @@ class BlockSeam(LatentSeam):
         if tracks is None or state.moves is None:
             return None
         strength = next(strength for direction, strength in self.on(script, span) if direction is tracks)
-        shown, latents = self._taken(state.moves, span)
+        shown, latents = self._taken(state.moves, span, state)
         return Moving(shown, strength > 0, latents)
 
     def _on_the_way(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> Moves:
@@ -281,14 +287,17 @@ class BlockSeam(LatentSeam):
         while moves.at < span.start - 1:
             start = moves.at + 1
             stop = start + (length if start else length - self.strides.time + 1)
-            self._taken(moves, replace(span, start=start, stop=stop, lone=start == 0))
+            self._taken(moves, replace(span, start=start, stop=stop, lone=start == 0), state)
         return moves
 
-    def _taken(self, moves: Moves, span: Span) -> tuple[Moved, Float[Tensor, "1 c l h w"] | None]:
-        """The frames of the next block, and their latents."""
-        count = span.stop - span.start
-        part = moves.carrying.take(count)
-        block = part.longer(count) if part.pictures.shape[1] else moves.carrying.resting(count)
+    def _taken(self, moves: Moves, span: Span, state: LiveState) -> tuple[Moved, Float[Tensor, "1 c l h w"] | None]:
+        """The frames of the next block in their light, and their latents."""
+        count, carrying = span.stop - span.start, moves.carrying
+        part = carrying.take(count)
+        block = part.longer(count) if part.pictures.shape[1] else carrying.resting(count)
+        sky = None if carrying.disparity is None else carrying.disparity[carrying.at - part.pictures.shape[1] :][:count]
+        sky = None if sky is None or not len(sky) else sky <= FAR
+        block = lit(block, state.turns, state.picked, span.start, sky)
         latents, moves.stream = encode_span(block.pictures, self.encode, moves.stream, stride=self.strides.time)
         moves.at = span.stop - 1
         return (block if span.lone else Moved.joined([block.part(slice(0, 1)).unseen(), block])), latents

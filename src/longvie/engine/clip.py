@@ -14,6 +14,7 @@ from torch import Tensor
 
 from longvie import runtime
 from longvie.engine import flow
+from longvie.engine.light import SECONDS, NewWords
 from longvie.engine.script import Script, Span
 from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Given, LatentSeam, PixelSeam, Quirks
 from longvie.engine.stream import Chunk, Progress, finite
@@ -132,13 +133,21 @@ class ClipEngine:
         noise, words = self.noise(script), Words(self.models, self._place)
         for span in spans[state.clip :]:
             progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
-            given, state = self.seam.given(script, span, state)
+            given, state = self.seam.given(script, span, state, self._new_words(spans, span, words, noise))
             said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
             latents = self.sample(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
             for chunk in self._shown(latents, script, span, state, given):
                 state = chunk.state if isinstance(chunk.state, ClipState) else state
                 yield chunk
                 tell(replace(progress, step=self.config.steps, frames=chunk.stop))
+
+    def _new_words(self, spans: list[Span], span: Span, words: "Words", noise: flow.Latents) -> NewWords | None:
+        """What is to be found out of the light, where a clip is under other words than the one before."""
+        before = spans[span.clip - 1].prompt if span.clip else span.prompt
+        if before == span.prompt or self.models.card.holds != "moved":
+            return None
+        frames = round(SECONDS * self.models.card.fps)
+        return NewWords(self.models, self.models.transformer, words(before), words(span.prompt), noise, frames)
 
     def noise(self, script: Script) -> Float[Tensor, "1 c l h w"]:
         """The one noise of a video: for a first clip's latent frames, whatever the script's length."""

@@ -17,6 +17,7 @@ from longvie import runtime
 from longvie.engine import flow
 from longvie.engine.blocks import BlockSeam, LiveState, Pasts
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
+from longvie.engine.light import SECONDS, NewWords
 from longvie.engine.memory import Window
 from longvie.engine.script import Script, Span
 from longvie.engine.seam import Given
@@ -201,10 +202,11 @@ class LiveEngine:
             script = steering.applied(script, number, start, self.check)
             span = self.config.span(script, number, strides)
             progress = Progress(number, count, 0, self.config.steps, span.new, script.frames)
-            said = words(span.prompt)
+            said, heard = words(span.prompt), None
             if state.heard not in ("", span.prompt):
+                heard = self._new_words(span, state, words)
                 self.hear(state, span, words)
-            given, moved = self.seam.given(script, span, state)
+            given, moved = self.seam.given(script, span, state, heard)
             state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
             latents = self.sample(span, state, said, given, progress, tell)
             self.keep(span, state, said, given, latents)
@@ -299,6 +301,15 @@ class LiveEngine:
                 zero = torch.zeros(1, device=self._place)
                 self.transformer(block.latents.to(self._place, own), zero, said, **arguments, **past)
             state.pasts.end(block.number, block.latents, block.controls, block.beats)
+
+    def _new_words(
+        self, span: Span, state: LiveState, words: Callable[[str], Float[Tensor, "1 n d"]]
+    ) -> NewWords | None:
+        """What is to be found out of the light."""
+        if self.models.card.holds != "moved":
+            return None
+        frames, noise = round(SECONDS * self.models.card.fps), self.noise(span, state.seed)
+        return NewWords(self.models, self.models.transformer, words(state.heard), words(span.prompt), noise, frames)
 
     def _began(self, span: Span, state: LiveState, controls: list[ControlInput]) -> dict[str, Any]:
         return self._asked(span.clip, len(span.groups(self.seam.strides)), state, controls)

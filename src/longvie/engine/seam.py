@@ -18,6 +18,7 @@ from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.engine import conditioning, flow
+from longvie.engine.light import LOOK, NewWords, Turn, lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.stream import decoded
 from longvie.errors import ConfigError, InputError, ScriptError
@@ -29,6 +30,7 @@ from longvie.models.transformer import ControlInput
 FORMAT = 1  # of a saved state
 TAIL = 8  # frames that LongVie 2 hands to the next clip
 SEEN = 5  # of them, those that fill whole latent frames (1 + 4)
+FAR = 1e-4  # of the largest disparity: the sky
 AT_ONCE = 16  # frames of a control that are drawn and encoded in one call
 
 
@@ -65,6 +67,7 @@ class ClipState:
         decoder: of the video (latent seam).
         controls: what the encoder remembers of each control that is on, by its name (latent seam).
         tail: the last frames (pixel seam; one of them in the latent seam, if the model carries pictures).
+        turns: changes of light that are on their way (latent seam).
     """
 
     seed: int
@@ -75,6 +78,7 @@ class ClipState:
     decoder: AutoencoderState | None = None
     controls: Mapping[str, AutoencoderState] = field(default_factory=dict)
     tail: Float[Tensor, "3 f H W"] | None = None
+    turns: tuple[Turn, ...] = ()
 
     def forked(self, seed: int) -> "ClipState":
         """The same past for a video that goes on under another seed."""
@@ -84,6 +88,7 @@ class ClipState:
         """What a file holds of it."""
         named = {name: getattr(self, name) for name in ("anchor", "recent", "tail")}
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
+        tensors |= {f"turn.{at}": turn.map for at, turn in enumerate(self.turns)}
         states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
         for prefix, state in states.items():
             if state is not None:
@@ -98,6 +103,7 @@ class ClipState:
             "clip": self.clip,
             "made": self.made,
             "controls": list(self.controls),
+            "turns": [[turn.start, turn.frames] for turn in self.turns],
         }
 
     def save(self, path: Path) -> None:
@@ -133,6 +139,10 @@ class ClipState:
             "made": int(facts["made"]),
             "decoder": autoencoder.restore(decoder) if decoder else None,
             "controls": {name: autoencoder.restore(state) for name, state in states.items()},
+            "turns": tuple(
+                Turn(tensors[f"turn.{at}"], int(start), int(frames))
+                for at, (start, frames) in enumerate(facts.get("turns", ()))
+            ),
             **{name: tensors.get(name) for name in ("anchor", "recent", "tail")},
         }
 
@@ -287,8 +297,12 @@ class LatentSeam(_Seam):
         first = 0 if span.lone else 1
         return noise[:, :, first : first + len(span.groups(self.strides))]
 
-    def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
-        """What the transformer is told in this span, and the state with the controls' encoders moved on."""
+    def given(
+        self, script: Script, span: Span, state: ClipState, heard: NewWords | None = None
+    ) -> tuple[Given, ClipState]:
+        """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
+        are `heard` that are new, with a turn of light.
+        """
         models, inputs, states, drawn = self.models, [], {}, dict[str, Tensor]()
         for direction, strength in self.on(script, span):
             name, kept = direction.control.name, list[Tensor]()
@@ -300,6 +314,7 @@ class LatentSeam(_Seam):
                 drawn[name] = torch.cat(kept, dim=1) * self._per_frame(strength, span)
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
+        state = state if heard is None else self._turned(script, span, state, heard, inputs)
         moved = self._moved(script, span, state) if models.card.holds == "moved" else None
         condition, moves = self._condition(script, span, state, moved)
         given = Given(
@@ -394,8 +409,22 @@ class LatentSeam(_Seam):
             return None
         points = direction.signal.read(known, last)
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
-        shown = carry(picture[:, 0].float().cpu(), places, seen, self._disparity(script, span, known, last))
-        return Moving(shown.longer(span.stop - known), strength > 0)
+        disparity = self._disparity(script, span, known, last)
+        shown = carry(picture[:, 0].float().cpu(), places, seen, disparity).longer(span.stop - known)
+        return Moving(lit(shown, state.turns, known, known, _sky(disparity)), strength > 0)
+
+    def _turned(
+        self, script: Script, span: Span, state: ClipState, heard: NewWords, controls: Sequence[ControlInput]
+    ) -> ClipState:
+        """With one more change of light on its way, if it is one; those that are over are forgotten."""
+        stop = min(span.stop, span.start + LOOK * self.strides.time)
+        turn = heard.turn(span.new, controls, _sky(self._disparity(script, span, span.start, stop)))
+        under_way = tuple(it for it in state.turns if not it.over(self._picked(span, state)))
+        return replace(state, turns=(*under_way, turn) if turn is not None else under_way)
+
+    def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - the block seam's knows more
+        """The frame of the video that the picture which moves is."""
+        return span.start - 1
 
     def _moved_latents(
         self, moved: Moving, span: Span
@@ -457,6 +486,11 @@ class LatentSeam(_Seam):
         return torch.cat(found, dim=2), carried.state
 
 
+def _sky(disparity: Float[Tensor, "f h w"] | None) -> Bool[Tensor, "f h w"] | None:
+    """Where nothing is."""
+    return None if disparity is None else disparity <= FAR * disparity.amax().clamp(min=1e-6)
+
+
 class PixelSeam(_Seam):
     """LongVie 2: the last frame is the next clip's first picture, and its last 8 frames, encoded again, stand before it
     as history. Clips share that one frame; controls are encoded clip by clip.
@@ -483,7 +517,13 @@ class PixelSeam(_Seam):
             return noise
         return flow.seam_start(noise, given.history[:, -noise.shape[1] :, -1].to(noise))
 
-    def given(self, script: Script, span: Span, state: ClipState) -> tuple[Given, ClipState]:
+    def given(
+        self,
+        script: Script,
+        span: Span,
+        state: ClipState,
+        heard: NewWords | None = None,  # noqa: ARG002 - these models copy no picture whose light could be old
+    ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span; the state stays."""
         picture, history = script.picture, None
         if state.tail is not None:

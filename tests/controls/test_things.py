@@ -1,0 +1,111 @@
+"""Things are told apart by jumps in depth and known again in later frames; each is filled with its own colours."""
+
+import torch
+
+from longvie.controls.filling import fill_things
+from longvie.controls.things import FLOOR, NUMBERS, REST, SKY, Things
+
+H, W = 24, 40
+Box = tuple[int, int, int, int, float]  # top, bottom, left, right, disparity
+
+
+def scene(*boxes: Box) -> tuple[torch.Tensor, torch.Tensor]:
+    """Disparity and floor of a frame: sky above, a floor below, boxes between."""
+    depth, flat = torch.zeros(H, W), torch.zeros(H, W, dtype=torch.bool)
+    depth[16:], flat[16:] = 0.4, True
+    for top, bottom, left, right, near in boxes:
+        depth[top:bottom, left:right], flat[top:bottom, left:right] = near, False
+    return depth, flat
+
+
+def film(*frames: tuple[Box, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    depth, flat = zip(*(scene(*boxes) for boxes in frames), strict=True)
+    return torch.stack(depth), torch.stack(flat)
+
+
+def test_things_sky_and_floor_are_told_apart() -> None:
+    depth, flat = film(((8, 18, 4, 12, 0.5), (6, 16, 12, 20, 0.7), (2, 3, 30, 33, 0.5)))
+    numbers, new = Things().take(depth, flat)
+    near, far = int(numbers[0, 10, 15]), int(numbers[0, 12, 6])
+    assert near != far and not {near, far} & {SKY, REST, FLOOR}, "they touch in the picture, not in depth"
+    assert torch.all(numbers[0, 6:16, 12:20] == near) and torch.all(numbers[0, 8:18, 4:12] == far)
+    assert numbers[0, 0, 0] == SKY and numbers[0, 22, 0] == FLOOR
+    assert numbers[0, 2, 31] == REST, "too small to be told apart"
+    assert set(new[0].nonzero()[:, 0].tolist()) == {near, far}
+
+
+def test_a_thing_keeps_its_number_while_it_moves_and_where_another_stands_before_it() -> None:
+    frames = [((6, 16, 4, 34, 0.5), (4, 16, 2 * k - 10, 2 * k - 4, 0.9)) for k in range(5, 20)]
+    depth, flat = film(*frames)
+    numbers, new = Things().take(depth, flat)
+    wide = int(numbers[0, 10, 20])
+    last = numbers[-1, 10]
+    assert last[6] == wide and not new[1:].any(), "what passes splits it, and both parts stay the same thing"
+    middle = numbers[8, 10]
+    passing = int(middle[18])
+    assert middle[8] == wide and middle[28] == wide and passing != wide and last[30] == passing
+
+
+def test_a_thing_elsewhere_is_a_new_one_and_a_number_is_given_again_in_time() -> None:
+    frames = [((6, 16, 1 + 14 * (k % 3), 5 + 14 * (k % 3), 0.5),) for k in range(3 * NUMBERS)]
+    numbers, new = Things().take(*film(*frames))
+    first = [int(numbers[k, 10, 2 + 14 * (k % 3)]) for k in range(len(frames))]
+    assert len(set(first[:3])) == 3 and new[:3].sum() == 3
+    assert first[3:6] == first[:3] and not new[3:].any(), "where nothing has been since, it is the same again"
+    assert set(range(NUMBERS)) >= set(first)
+
+
+def test_in_pieces_as_in_one() -> None:
+    frames = [((6, 16, k, k + 8, 0.5), (8, 16, 30 - k, 36 - k, 0.8)) for k in range(12)]
+    depth, flat = film(*frames)
+    whole, new = Things().take(depth, flat)
+    things = Things()
+    parts = [things.take(depth[at : at + 5], flat[at : at + 5]) for at in (0, 5, 10)]
+    assert torch.equal(torch.cat([numbers for numbers, _ in parts]), whole)
+    assert torch.equal(torch.cat([fresh for _, fresh in parts]), new)
+
+
+def filled(
+    colours: tuple[tuple[float, float, float], ...], *, hidden: slice, frames: int = 1
+) -> tuple[torch.Tensor, ...]:
+    """Two boxes as far away, side by side with sky between; some columns of them are hidden."""
+    depth, flat = film(*[((6, 16, 4, 14, 0.5), (6, 16, 16, 30, 0.5))] * frames)
+    numbers, new = Things().take(depth, flat)
+    video = torch.zeros(frames, 3, H, W)
+    for (left, right), colour in zip(((4, 14), (16, 30)), colours, strict=True):
+        video[:, :, 6:16, left:right] = torch.tensor(colour)[:, None, None]
+    visible = torch.ones(frames, 1, H, W)
+    visible[:, :, 6:16, hidden] = 0
+    pictures, seen, _ = fill_things(video, visible, depth, numbers, new)
+    return pictures, seen, numbers
+
+
+def test_a_hidden_side_takes_the_colours_of_its_own_thing() -> None:
+    """The hidden columns of the second box lie next to the first one."""
+    red, blue = (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0)
+    pictures, seen, _ = filled((red, blue), hidden=slice(16, 24))
+    assert torch.allclose(pictures[0, :, 8:14, 17:24], torch.tensor(blue)[:, None, None].expand(-1, 6, 7), atol=0.05)
+    assert seen[0, 6:16, 16:30].all() and not seen[0, 20:].any()
+
+
+def test_of_a_thing_that_was_never_seen_that_is_said() -> None:
+    red, blue = (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0)
+    pictures, seen, _ = filled((red, blue), hidden=slice(16, 30))
+    assert not seen[0, 6:16, 16:30].any() and seen[0, 6:16, 4:14].all()
+    assert pictures[0, 0, 10, 22] > pictures[0, 2, 10, 22], "it looks like the next one that is as far away"
+
+
+def test_colours_are_remembered_while_a_thing_is_hidden() -> None:
+    red, blue = (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0)
+    depth, flat = film(*[((6, 16, 4, 14, 0.5), (6, 16, 16, 30, 0.5))] * 30)
+    numbers, new = Things().take(depth, flat)
+    video = torch.zeros(30, 3, H, W)
+    video[:, :, 6:16, 4:14] = torch.tensor(red)[:, None, None]
+    video[:, :, 6:16, 16:30] = torch.tensor(blue)[:, None, None]
+    visible = torch.ones(30, 1, H, W)
+    visible[1:, :, 6:16, 16:30] = 0
+    whole, seen, _ = fill_things(video, visible, depth, numbers, new)
+    assert torch.allclose(whole[-1, :, 10, 22], torch.tensor(blue), atol=0.05) and seen[-1, 10, 22]
+    first, _, kept = fill_things(video[:7], visible[:7], depth[:7], numbers[:7], new[:7])
+    rest, _, _ = fill_things(video[7:], visible[7:], depth[7:], numbers[7:], new[7:], kept)
+    assert torch.allclose(torch.cat([first, rest]), whole, atol=1e-6)
