@@ -24,9 +24,9 @@ GRID = (4, 6)
 
 
 def rendered(temporary: pytest.TempPathFactory) -> Path:
-    """A training folder with two small clips of the world and one that is held out; rendered once per session."""
+    """A training folder with three small clips of the world and one that is held out; rendered once per session."""
     folder = temporary.getbasetemp() / "rendered_clips"
-    for split, where, count in (("train", folder / "clips", 2), ("test", folder / "held_out" / "clips", 1)):
+    for split, where, count in (("train", folder / "clips", 3), ("test", folder / "held_out" / "clips", 1)):
         for _ in clips.fill(where, range(count), size=SIZE, split=split):
             pass
     return folder

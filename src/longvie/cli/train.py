@@ -17,7 +17,9 @@ def train(
     large: Annotated[
         bool, typer.Option("--large", help="The plan of one large GPU: more clips, a wider model.")
     ] = False,
-    clips: Annotated[int | None, option("--clips", "How many clips of the world to draw.")] = None,
+    clips: Annotated[
+        int | None, option("--clips", "How many clips of the world to learn from; a third as many to play.")
+    ] = None,
     minutes: Annotated[
         str | None,
         option(
@@ -51,7 +53,7 @@ def train(
         )
     plan = replace(world.Plan.gpu() if large else world.Plan(), seed=runtime.checked_seed(seed), steps=steps)
     if clips is not None:
-        plan = replace(plan, clips=_counted(clips, "--clips"))
+        plan = replace(plan, clips=_counted(clips, "--clips"), played=max(1, clips // 3))
     if steps is not None:
         _counted(steps, "--steps")
     if minutes is not None:

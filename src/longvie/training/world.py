@@ -5,9 +5,9 @@
     decoder ────── clips, autoencoder → `decoder/`, the same with a better decoder
     latents ────── clips, autoencoder → every stream encoded once
     base ───────── latents → `base/` transformer and words
-    made ───────── clips, latents, base → what base makes of clips
+    made ───────── clips that base has not seen, latents, base → what base makes of them
     finish ─────── decoder, made → `finish/`, a decoder that makes pictures of that, and looks at guides
-    worn ───────── clips, latents, base, finish → what base is given in its own later clips, and what it makes of it
+    worn ───────── the same, finish → what base is given in its own later clips, and what it makes of it
     history ────── base, worn → `history/` transformer and words
     likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
     causal ─────── history → `causal/`, the transformer of the live engine
@@ -106,7 +106,7 @@ class Plan:
     """What to make, and how long to take. The defaults are those of two laptop cores; `gpu` those of one large GPU."""
 
     clips: int = 900
-    played: int = 300  # of the clips, those that base makes itself
+    played: int = 300  # more clips: base has not seen them, and makes them itself
     minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0)  # of the stages `TRAINED`
     rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4)  # AdamW's
     matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3)  # Muon's rates
@@ -115,6 +115,18 @@ class Plan:
     seed: int = 0
     steps: int | None = None  # of every stage, for a dry run
     origin: Path | None = None  # a model folder to begin from
+
+    @property
+    def seen(self) -> range:
+        """Numbers of the clips that the transformer learns from."""
+        return range(self.clips)
+
+    @property
+    def unseen(self) -> range:
+        """Numbers of those that it plays: of clips that it knows by heart it makes better ones than it ever will of
+        others, and who learns from those trusts it too far.
+        """
+        return range(self.clips, self.clips + self.played)
 
     @classmethod
     def gpu(cls) -> "Plan":
@@ -158,10 +170,10 @@ def begin_from(model: Path, folder: Path) -> None:
 
 
 def _clips(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    done = clips.fill(folder / "clips", range(plan.clips), device=device)
-    for count, _ in enumerate(done, 1):
+    numbers = range(plan.clips + plan.played)
+    for count, _ in enumerate(clips.fill(folder / "clips", numbers, device=device), 1):
         if count % 20 == 0:
-            report(f"clips: {count} of {plan.clips}")
+            report(f"clips: {count} of {len(numbers)}")
     for _ in clips.fill(folder / "held_out" / "clips", range(HELD_OUT), split="test", device=device):
         pass
 
@@ -193,11 +205,11 @@ def _decoder(folder: Path, plan: Plan, device: str, report: Report) -> None:
 def _latents(folder: Path, plan: Plan, device: str, report: Report) -> None:
     model = frozen(folder)
     nn.Module.to(model, device)
-    for count, _ in enumerate(
-        latents.fill(folder / "clips", folder / "latents", range(plan.clips), model, device=device), 1
-    ):
+    numbers = range(plan.clips + plan.played)
+    done = latents.fill(folder / "clips", folder / "latents", numbers, model, device=device)
+    for count, _ in enumerate(done, 1):
         if count % 20 == 0:
-            report(f"latents: {count} of {plan.clips}")
+            report(f"latents: {count} of {len(numbers)}")
     held_out = folder / "held_out"
     for _ in latents.fill(held_out / "clips", held_out / "latents", range(HELD_OUT), model, device=device):
         pass
@@ -222,7 +234,7 @@ def _autoencoder_of(folder: Path) -> TinyAutoencoder:
 def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed)
     transformer, words = _trained(folder / ORIGIN) if (folder / ORIGIN).exists() else _fresh(plan)
-    stage = BaseStage(transformer, words, frozen(folder), *_pools(folder), scale=plan.scale).to(device)
+    stage = BaseStage(transformer, words, frozen(folder), *_pools(folder, plan.seen), scale=plan.scale).to(device)
     _trainer(stage, plan, folder / "base", device).run(report)
 
 
@@ -236,16 +248,17 @@ def _fresh(plan: Plan) -> tuple[VideoTransformer, WordEncoder]:
 
 
 def _made(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    _play(folder, plan, device, report, "made", ())
-    _play(folder / "held_out", replace(plan, played=HELD_OUT), device, report, "made", (), folder)
+    _play(folder, plan.unseen, plan, device, report, "made", ())
+    _play(folder / "held_out", range(HELD_OUT), plan, device, report, "made", (), folder)
 
 
 def _worn(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    _play(folder, plan, device, report, "worn", BORDERS)
+    _play(folder, plan.unseen, plan, device, report, "worn", BORDERS)
 
 
 def _play(
     folder: Path,
+    numbers: range,
     plan: Plan,
     device: str,
     report: Report,
@@ -257,7 +270,7 @@ def _play(
     root = trained or folder
     held_out = latents.Pool.open(root / "held_out" / "latents")
     stage = BaseStage(*_trained(root / "base"), frozen(root), held_out, held_out).to(device)
-    for number in range(min(plan.clips, plan.played)):
+    for count, number in enumerate(numbers, 1):
         source, known, target, given = (
             clips.path(folder / it, number) for it in ("clips", "latents", room, "continued")
         )
@@ -269,8 +282,8 @@ def _play(
             if worn:
                 latents.save(given, replace(encoded, worn=worn))
             played.save(target)
-        if number % 20 == 19:
-            report(f"{room}: {number + 1} of {plan.played}")
+        if count % 20 == 0:
+            report(f"{room}: {count} of {len(numbers)}")
 
 
 def _finish(folder: Path, plan: Plan, device: str, report: Report) -> None:
@@ -292,13 +305,17 @@ def _likely(folder: Path, plan: Plan, device: str, report: Report) -> None:
 def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 1)
     transformer, words = _trained(folder / "base")
-    stage = HistoryStage(transformer, words, frozen(folder), *_pools(folder, "continued"), scale=plan.scale).to(device)
+    stage = HistoryStage(
+        transformer, words, frozen(folder), *_pools(folder, plan.unseen, "continued"), scale=plan.scale
+    ).to(device)
     _trainer(stage, plan, folder / "history", device).run(report)
 
 
 def _causal(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 2)
-    stage = CausalStage(*_trained(_last(folder)), frozen(folder), *_pools(folder), scale=plan.scale).to(device)
+    stage = CausalStage(*_trained(_last(folder)), frozen(folder), *_pools(folder, plan.seen), scale=plan.scale).to(
+        device
+    )
     _trainer(stage, plan, folder / "causal", device).run(report)
 
 
@@ -313,8 +330,8 @@ def _trained(folder: Path) -> tuple[VideoTransformer, WordEncoder]:
     return VideoTransformer.from_pretrained(folder / "transformer"), WordEncoder.load(folder / "words")
 
 
-def _pools(folder: Path, name: str = "latents") -> tuple[latents.Pool, latents.Pool]:
-    return latents.Pool.open(folder / name), latents.Pool.open(folder / "held_out" / "latents")
+def _pools(folder: Path, numbers: range, name: str = "latents") -> tuple[latents.Pool, latents.Pool]:
+    return latents.Pool.open(folder / name, numbers), latents.Pool.open(folder / "held_out" / "latents")
 
 
 def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
