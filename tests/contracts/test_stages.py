@@ -20,7 +20,7 @@ from longvie.training.stages.autoencoder import AutoencoderStage, grown
 from longvie.training.stages.base import BaseStage
 from longvie.training.stages.causal import CausalStage
 from longvie.training.stages.control import ControlStage
-from longvie.training.stages.finish import FinishStage, LikelyStage, Room
+from longvie.training.stages.finish import FinishStage, LikelyStage, MixStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 from made import noisy_pool, rendered, small_models, write_footage
@@ -64,9 +64,14 @@ def likely(folder: Path) -> Stage:
     return LikelyStage(looking(), *(played(folder, kind) for kind in ("clips", "held_out")))
 
 
-def looking() -> TinyAutoencoder:
+def mix(folder: Path) -> Stage:
+    return MixStage(looking(mixer=4), *(played(folder, kind) for kind in ("clips", "held_out")))
+
+
+def looking(mixer: int = 0) -> TinyAutoencoder:
     small = small_models().autoencoder
-    return grown(small, tuple(small.config["decoder_blocks"]), guides=COUNT)
+    torch.manual_seed(0)
+    return grown(small, tuple(small.config["decoder_blocks"]), guides=COUNT, mixer=mixer)
 
 
 def played(folder: Path, kind: str) -> Room:
@@ -74,14 +79,16 @@ def played(folder: Path, kind: str) -> Room:
     root = folder if kind == "clips" else folder / kind
     stage = base(folder)
     for number in range(2 if kind == "clips" else 1):
-        file = clips.path(root / "made", number)
+        file = clips.path(root / "guessed", number)
         if not file.exists():
             clip = clips.load(clips.path(root / "clips", number))
             play(stage, clip, encode(clip, stage.autoencoder))[0].save(file)
-    return Room.open(root, "made")
+    return Room.open(root, "guessed")
 
 
-@pytest.fixture(params=[autoencoder, finish, likely, base, history, causal, control], ids=lambda build: build.__name__)
+@pytest.fixture(
+    params=[autoencoder, finish, likely, mix, base, history, causal, control], ids=lambda build: build.__name__
+)
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:
     folder = rendered(tmp_path_factory)
     return lambda: request.param(folder)

@@ -24,7 +24,7 @@ from small import full_script
 PLAN = Plan(
     clips=2,
     played=1,
-    minutes=(60.0,) * 7,
+    minutes=(60.0,) * 8,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
@@ -75,7 +75,7 @@ def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, l
     folder, told = trained
     assert told[-1].startswith("pack: world holds history and causal, ")
     packed = models.load(folder / "world").transformer.state_dict()
-    decoder = TinyAutoencoder.from_pretrained(folder / "likely" / "autoencoder").state_dict()
+    decoder = TinyAutoencoder.from_pretrained(folder / "mix" / "autoencoder").state_dict()
     shipped = models.load(folder / "world").autoencoder
     assert shipped.guides == COUNT
     assert all(torch.allclose(shipped.state_dict()[name], decoder[name], atol=1e-2) for name in decoder)
