@@ -37,12 +37,16 @@ def test_light_turns_slowly_from_the_frame_at_which_the_words_changed() -> None:
 
 
 def test_the_sky_turns_as_the_sky() -> None:
-    sky = torch.zeros(1, 32, 48, dtype=torch.bool)
-    sky[:, :16] = True
+    disparity = torch.ones(1, 32, 48)
+    disparity[:, :16] = 0
+    disparity[:, 15] = light.AIR
+    air = light.airy(7 * disparity)
+    assert air is not None and light.airy(None) is None
     shown = resting(6)
-    dark = (lit(shown, [Turn(NIGHT, 0, 1)], 0, 0, sky).pictures[:, -1] + 1) / 2
+    dark = (lit(shown, [Turn(NIGHT, 0, 1)], 0, 0, air).pictures[:, -1] + 1) / 2
     plain = (shown.pictures[:, -1] + 1) / 2
-    assert torch.allclose(dark[:, :16], 0.5 * plain[:, :16] + 0.1, atol=1e-5)
+    assert torch.allclose(dark[:, :15], 0.5 * plain[:, :15] + 0.1, atol=1e-5)
+    assert torch.all(dark[:, 15] < 0.5 * plain[:, 15] + 0.1) and torch.all(dark[:, 15] > 0.2 * plain[:, 15])
     assert torch.allclose(dark[:, 16:], 0.2 * plain[:, 16:], atol=1e-5)
 
 

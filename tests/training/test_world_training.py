@@ -124,6 +124,16 @@ def test_an_autoencoder_that_is_put_there_is_kept(trained: tuple[Path, list[str]
         assert (tmp_path / "autoencoder" / "autoencoder" / file.name).read_bytes() == file.read_bytes()
 
 
+def test_a_training_that_begins_from_a_model_packs_what_it_has_not_trained(
+    trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    train(tmp_path / "more", "pack", replace(PLAN, origin=trained[0] / "world"))
+    before, after = (models.load(folder / "world") for folder in (trained[0], tmp_path / "more"))
+    held = after.transformer.state_dict()
+    assert all(torch.equal(weight, held[name]) for name, weight in before.transformer.state_dict().items())
+    assert after.autoencoder.config["mixer"] == world.MIXER and after.live is None
+
+
 def test_another_plan_in_the_same_folder_is_refused(trained: tuple[Path, list[str]]) -> None:
     with pytest.raises(InputError, match=r"another training \(base\).*another folder"):
         train(trained[0], "base", replace(PLAN, sizes=replace(PLAN.sizes, ffn=96)))

@@ -13,10 +13,10 @@ from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
 from longvie.engine import conditioning
-from longvie.engine.light import NewWords, lit
+from longvie.engine.light import NewWords, airy, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import FAR, ClipState, Given, LatentSeam, Moving, opened, part_of
+from longvie.engine.seam import ClipState, Given, LatentSeam, Moving, opened, part_of
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.control_branch import ControlInput
 from longvie.models.models import Models
@@ -295,9 +295,12 @@ class BlockSeam(LatentSeam):
         count, carrying = span.stop - span.start, moves.carrying
         part = carrying.take(count)
         block = part.longer(count) if part.pictures.shape[1] else carrying.resting(count)
-        sky = None if carrying.disparity is None else carrying.disparity[carrying.at - part.pictures.shape[1] :][:count]
-        sky = None if sky is None or not len(sky) else sky <= FAR
-        block = lit(block, state.turns, state.picked, span.start, sky)
+        near = (
+            None if carrying.disparity is None else carrying.disparity[carrying.at - part.pictures.shape[1] :][:count]
+        )
+        block = lit(
+            block, state.turns, state.picked, span.start, airy(near if near is not None and len(near) else None)
+        )
         latents, moves.stream = encode_span(block.pictures, self.encode, moves.stream, stride=self.strides.time)
         moves.at = span.stop - 1
         return (block if span.lone else Moved.joined([block.part(slice(0, 1)).unseen(), block])), latents

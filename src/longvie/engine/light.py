@@ -3,14 +3,15 @@
 A picture that is moved was taken under the words before, and a network that copies it keeps its light. Asked for the
 same place without any picture, though, the model paints it in the light of the words. So it paints twice, under the
 words before and those now, from the same noise and the same controls; how the one becomes the other, a gain and an
-offset of each colour, for the sky and for the rest, is what the moved picture goes through from there on.
+offset of each colour, for what is near and for the sky, is what the moved picture goes through from there on. What is
+far is between the two, as air lies before it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,7 +28,8 @@ EVEN = 0.01  # pull of a gain towards that which takes black to black
 GAINS = (0.05, 3.0)
 LEAST = 0.03  # mean change of a colour, of the range of 1, below which there is none
 FEW = 16  # grains of a region by which its change can be told
-REGIONS = 2  # the rest, and the sky
+AIR = 0.04  # disparity, of the largest, at which a place looks more like the sky than like itself
+PLAIN = 0.3  # share of the other region up to which a grain counts for one
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Turn:
     """A change of light on its way.
 
     Attributes:
-        map: gain and offset of each colour in [0, 1], of the rest and of the sky.
+        map: gain and offset of each colour in [0, 1], of what is near and of the sky.
         start: frame of the video at which the words changed.
         frames: how many it takes.
     """
@@ -64,13 +66,20 @@ class Turn:
         return torch.stack([gain, shifted - gain * moved], dim=-1)
 
 
-def lit(moved: Moved, turns: Sequence[Turn], picked: int, start: int, sky: Bool[Tensor, "f h w"] | None) -> Moved:
+def airy(disparity: Float[Tensor, "f h w"] | None) -> Float[Tensor, "f h w"] | None:
+    """How much of each place is the colour of the air before it: 1 is sky. By disparity of any scale."""
+    if disparity is None:
+        return None
+    return torch.exp(-disparity / (AIR * torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)))
+
+
+def lit(moved: Moved, turns: Sequence[Turn], picked: int, start: int, air: Float[Tensor, "f h w"] | None) -> Moved:
     """A picture, moved, in the light of its frames.
 
     Args:
         picked: the frame of the video that the picture is.
         start: that of its first frame here.
-        sky: where it is; frames past its end have that of the last one. None is nowhere.
+        air: how much of each place is sky; frames past its end have that of the last one. None is nothing.
     """
     pictures = moved.pictures
     frames = torch.arange(start, start + pictures.shape[1]).to(pictures)
@@ -78,9 +87,9 @@ def lit(moved: Moved, turns: Sequence[Turn], picked: int, start: int, sky: Bool[
         gain, offset = turn.between(picked, frames).to(pictures).unbind(-1)  # (f, regions, 3)
         gain, offset = (it.permute(1, 2, 0)[..., None, None] for it in (gain, gain + 2 * offset - 1))  # in [-1, 1]
         shown = gain[0] * pictures + offset[0]
-        if sky is not None:
-            above = sky[torch.arange(pictures.shape[1]).clamp(max=len(sky) - 1)]
-            shown = torch.where(above, gain[1] * pictures + offset[1], shown)
+        if air is not None:
+            share = air[torch.arange(pictures.shape[1]).clamp(max=len(air) - 1)].to(pictures)
+            shown = torch.lerp(shown, gain[1] * pictures + offset[1], share)
         pictures = shown.clamp(-1, 1)
     return replace(moved, pictures=pictures)
 
@@ -102,23 +111,21 @@ class NewWords:
     frames: int
 
     @torch.no_grad()
-    def turn(self, start: int, controls: Sequence[ControlInput], sky: Bool[Tensor, "f h w"] | None) -> Turn | None:
+    def turn(self, start: int, controls: Sequence[ControlInput], air: Float[Tensor, "f h w"] | None) -> Turn | None:
         """The change of light from frame `start` on; None where nobody would see one.
 
         Args:
             controls: of the span.
-            sky: of its frames.
+            air: of its frames.
         """
         was, now = (self._painted(words, controls) for words in (self.before, self.now))
-        regions = torch.zeros(was.shape[1:], dtype=torch.bool)[None].repeat(REGIONS, 1, 1, 1)
-        above = regions[0] if sky is None else _coarse(sky[: was.shape[1]][None].float())[0] > 0.5
-        regions[1], regions[0] = above, ~above
+        far = torch.zeros(was.shape[1:]) if air is None else _coarse(air[None, : was.shape[1]].float())[0]
+        far = far[torch.arange(was.shape[1]).clamp(max=len(far) - 1)]
         whole = _between(was.flatten(1), now.flatten(1))
+        regions = (far < PLAIN, far > 1 - PLAIN)
         maps = [_between(was[:, it], now[:, it]) if int(it.sum()) >= FEW else whole for it in regions]
-        parts = [
-            (m[:, :1] * was[:, it] + m[:, 1:] - was[:, it]).abs().sum() for m, it in zip(maps, regions, strict=True)
-        ]
-        change = torch.stack(parts).sum() / was.numel()
+        near, sky = (it[:, 0, None, None, None] * was + it[:, 1, None, None, None] for it in maps)
+        change = (torch.lerp(near, sky, far) - was).abs().mean()
         return Turn(torch.stack(maps), start, self.frames) if float(change) > LEAST else None
 
     def _painted(self, words: Tensor, controls: Sequence[ControlInput]) -> Float[Tensor, "3 f y x"]:

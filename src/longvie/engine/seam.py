@@ -18,7 +18,7 @@ from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.engine import conditioning, flow
-from longvie.engine.light import LOOK, NewWords, Turn, lit
+from longvie.engine.light import LOOK, NewWords, Turn, airy, lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.stream import decoded
 from longvie.errors import ConfigError, InputError, ScriptError
@@ -30,7 +30,6 @@ from longvie.models.transformer import ControlInput
 FORMAT = 1  # of a saved state
 TAIL = 8  # frames that LongVie 2 hands to the next clip
 SEEN = 5  # of them, those that fill whole latent frames (1 + 4)
-FAR = 1e-4  # of the largest disparity: the sky
 AT_ONCE = 16  # frames of a control that are drawn and encoded in one call
 
 
@@ -411,14 +410,14 @@ class LatentSeam(_Seam):
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
         disparity = self._disparity(script, span, known, last)
         shown = carry(picture[:, 0].float().cpu(), places, seen, disparity).longer(span.stop - known)
-        return Moving(lit(shown, state.turns, known, known, _sky(disparity)), strength > 0)
+        return Moving(lit(shown, state.turns, known, known, airy(disparity)), strength > 0)
 
     def _turned(
         self, script: Script, span: Span, state: ClipState, heard: NewWords, controls: Sequence[ControlInput]
     ) -> ClipState:
         """With one more change of light on its way, if it is one; those that are over are forgotten."""
         stop = min(span.stop, span.start + LOOK * self.strides.time)
-        turn = heard.turn(span.new, controls, _sky(self._disparity(script, span, span.start, stop)))
+        turn = heard.turn(span.new, controls, airy(self._disparity(script, span, span.start, stop)))
         under_way = tuple(it for it in state.turns if not it.over(self._picked(span, state)))
         return replace(state, turns=(*under_way, turn) if turn is not None else under_way)
 
@@ -484,11 +483,6 @@ class LatentSeam(_Seam):
             latents, carried = encode_span(pictures, self.encode, carried, stride=self.strides.time)
             found += [] if latents is None else [latents]
         return torch.cat(found, dim=2), carried.state
-
-
-def _sky(disparity: Float[Tensor, "f h w"] | None) -> Bool[Tensor, "f h w"] | None:
-    """Where nothing is."""
-    return None if disparity is None else disparity <= FAR * disparity.amax().clamp(min=1e-6)
 
 
 class PixelSeam(_Seam):

@@ -335,8 +335,9 @@ def _causal(folder: Path, plan: Plan, device: str, report: Report) -> None:
 
 
 def _last(folder: Path) -> Path:
-    """Where the transformer of the clip engine lies that was trained last."""
-    return folder / ("history" if (folder / "history" / "transformer").exists() else "base")
+    """Where the transformer of the clip engine lies that was trained last: here, or before this training began."""
+    rooms = ("history", "base", ORIGIN)
+    return folder / next((name for name in rooms if (folder / name / "transformer").exists()), "base")
 
 
 def _trained(folder: Path) -> tuple[VideoTransformer, WordEncoder]:
