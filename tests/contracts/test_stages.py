@@ -20,7 +20,7 @@ from longvie.training.stages.autoencoder import AutoencoderStage, grown
 from longvie.training.stages.base import BaseStage
 from longvie.training.stages.causal import CausalStage
 from longvie.training.stages.control import ControlStage
-from longvie.training.stages.finish import FinishStage, LikelyStage, MixStage, Room
+from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 from made import noisy_pool, rendered, small_models, write_footage
@@ -64,14 +64,9 @@ def likely(folder: Path) -> Stage:
     return LikelyStage(looking(), *(played(folder, kind) for kind in ("clips", "held_out")))
 
 
-def mix(folder: Path) -> Stage:
-    return MixStage(looking(mixer=4), *(played(folder, kind) for kind in ("clips", "held_out")))
-
-
-def looking(mixer: int = 0) -> TinyAutoencoder:
+def looking() -> TinyAutoencoder:
     small = small_models().autoencoder
-    torch.manual_seed(0)
-    return grown(small, tuple(small.config["decoder_blocks"]), guides=COUNT, mixer=mixer)
+    return grown(small, tuple(small.config["decoder_blocks"]), guides=COUNT)
 
 
 def played(folder: Path, kind: str) -> Room:
@@ -86,9 +81,7 @@ def played(folder: Path, kind: str) -> Room:
     return Room.open(root, "guessed")
 
 
-@pytest.fixture(
-    params=[autoencoder, finish, likely, mix, base, history, causal, control], ids=lambda build: build.__name__
-)
+@pytest.fixture(params=[autoencoder, finish, likely, base, history, causal, control], ids=lambda build: build.__name__)
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:
     folder = rendered(tmp_path_factory)
     return lambda: request.param(folder)

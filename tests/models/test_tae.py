@@ -376,6 +376,27 @@ def test_guides_that_do_not_fit_are_refused(model: str, guides: int) -> None:
         made.decode(torch.randn(1, 16, 3, 2, 3), guides=torch.zeros(1, guides, frames, 16, 24))
 
 
+def test_what_is_trusted_stands_at_least_so_far() -> None:
+    """With a gate that is shut, the picture that is given counts as much as it is trusted; without one, nothing."""
+    plain = grown(ours(), guides=9)
+    with torch.no_grad():
+        for weight in plain.parameters():
+            weight.mul_(0)
+        plain.gate.bias.fill_(-50.0)  # type: ignore[union-attr]
+    options = {name: value for name, value in plain.config.items() if not name.startswith("_")}
+    trusting = TinyAutoencoder(**(options | {"trust": (0.25, 0.75)}))
+    trusting.load_state_dict(plain.state_dict())
+    guides = torch.zeros(1, 9, 5, 32, 48)
+    guides[:, :3], guides[:, 3, :3, :16] = 1.0, 1.0  # white; the upper half is seen, for three frames
+    before, after = (model.decode(torch.zeros(1, 16, 2, 4, 6), guides=guides)[0] for model in (plain, trusting))
+    share = (after - before) / (1 - before)
+    assert torch.allclose(share[:, :, :3, :13], torch.tensor(0.75), atol=1e-5)
+    assert torch.allclose(share[:, :, :3, 19:], torch.tensor(0.25), atol=1e-5)
+    assert torch.equal(after[:, :, 3:], before[:, :, 3:]), "nothing is seen: nothing is there"
+    with pytest.raises(ConfigError, match="trust"):
+        TinyAutoencoder(trust=(0.5, 1.5))
+
+
 def test_what_looks_at_guides_is_saved_and_loaded_as_it_is(tmp_path: Path) -> None:
     made = grown(TinyAutoencoder(decoder_widths=(8, 8, 8), encoder_widths=(8, 8, 8)), guides=5)
     made.save_pretrained(tmp_path)

@@ -24,7 +24,7 @@ from small import full_script
 PLAN = Plan(
     clips=2,
     played=1,
-    minutes=(60.0,) * 8,
+    minutes=(60.0,) * 7,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
@@ -75,7 +75,7 @@ def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, l
     folder, told = trained
     assert told[-1].startswith("pack: world holds history and causal, ")
     packed = models.load(folder / "world").transformer.state_dict()
-    decoder = TinyAutoencoder.from_pretrained(folder / "mix" / "autoencoder").state_dict()
+    decoder = TinyAutoencoder.from_pretrained(folder / "likely" / "autoencoder").state_dict()
     shipped = models.load(folder / "world").autoencoder
     assert shipped.guides == COUNT
     assert all(torch.allclose(shipped.state_dict()[name], decoder[name], atol=1e-2) for name in decoder)
@@ -131,7 +131,7 @@ def test_a_training_that_begins_from_a_model_packs_what_it_has_not_trained(
     before, after = (models.load(folder / "world") for folder in (trained[0], tmp_path / "more"))
     held = after.transformer.state_dict()
     assert all(torch.equal(weight, held[name]) for name, weight in before.transformer.state_dict().items())
-    assert after.autoencoder.config["mixer"] == world.MIXER and after.live is None
+    assert after.autoencoder.guides == COUNT and after.live is None
 
 
 def test_another_plan_in_the_same_folder_is_refused(trained: tuple[Path, list[str]]) -> None:

@@ -7,7 +7,7 @@ and handed back; the module holds weights alone, so one model serves many viewer
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone reads
@@ -20,6 +20,7 @@ from longvie.errors import ConfigError, InputError, ShapeError
 from longvie.shapes import Strides
 
 SOFT_LIMIT = 3.0  # latents are bent towards ±3 before decoding
+SOFT = 5  # pixels of a side over which trust goes from one to the other
 
 
 @dataclass(frozen=True)
@@ -137,32 +138,6 @@ class Guided(nn.Module):
         return x + over_frames(self.conv, guides)
 
 
-class Mixer(nn.Module):
-    """How much the picture of the guides counts, beside what a pixel's own guides say of it: by what is around it, and
-    by how far the decoder's picture is from it. Begins by saying nothing.
-    """
-
-    def __init__(self, guides: int, pixels: int, width: int) -> None:
-        super().__init__()
-        self.first = conv(guides + 3 * pixels, width)
-        self.wider = nn.ModuleList(nn.Conv2d(width, width, 3, padding=step, dilation=step) for step in (2, 4))
-        self.last = conv(width, pixels)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(cast("Tensor", self.last.bias))
-
-    def forward(
-        self,
-        guides: Float[Tensor, "n g h w"],
-        raw: Float[Tensor, "n c h w"],
-        ready: Float[Tensor, "n c h w"],
-        gate: Float[Tensor, "n c h w"],
-    ) -> Float[Tensor, "n c h w"]:
-        x = F.relu(self.first(torch.cat([guides, raw, (ready - raw).abs(), gate.sigmoid()], dim=1)))
-        for layer in self.wider:
-            x = x + F.relu(layer(x))
-        return self.last(x)
-
-
 class SoftLimit(nn.Module):
     """Bends values smoothly into ±3; already felt at 1, which becomes 0.965."""
 
@@ -271,7 +246,8 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         pad: see above.
         guides: channels of the pictures that the decoder may look at beside the latents, of them the first three RGB
             that may stand in the result as it is and the fourth where it counts (`models.guides`); 0 is none.
-        mixer: channels of the small network that says where it may (`Mixer`); 0 is none.
+        trust: how much that picture counts at least, where it is not seen and where it is, in frames of which
+            something is seen. Decided on scenes that nothing was trained on (docs/training.md).
         latents_mean: per channel, taken off after encoding and added before decoding; None is 0.
         latents_std: per channel, divided by after encoding; None is 1.
 
@@ -294,7 +270,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         decoder_space: Sequence[bool] = (True, True),
         pad: Literal["start", "end"] = "start",
         guides: int = 0,
-        mixer: int = 0,
+        trust: Sequence[float] = (0.0, 0.0),
         latents_mean: Sequence[float] | None = None,
         latents_std: Sequence[float] | None = None,
     ) -> None:
@@ -304,6 +280,8 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         one_per_channel(latent_channels, latents_mean, latents_std)
         if pad not in ("start", "end"):
             raise ConfigError(f"pad is {pad!r}; use 'start' or 'end'")
+        if len(trust) != 2 or not all(0 <= share <= 1 for share in trust):
+            raise ConfigError(f"trust is {trust}; use two numbers from 0 to 1")
         pixels = 3 * patch**2
         self.strides = Strides(time=2 ** sum(encoder_time), space=patch * 2 ** len(encoder_time))
         self.latent_channels = latent_channels
@@ -318,7 +296,6 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             guides * patch**2,
         )
         self.gate = nn.Conv2d(guides * patch**2, pixels, 1) if guides else None
-        self.mixing = Mixer(guides * patch**2, pixels, mixer) if guides and mixer else None
 
     @classmethod
     def taew2_1(cls, width: int = 64, latent_channels: int = 16, patch: int = 1) -> "TinyAutoencoder":
@@ -407,23 +384,25 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         early = 2 ** sum(self.config["decoder_time"]) - 1 if state.seen == 0 else 0  # frames that were never seen
         shown = self._guides(latents, guides, early)
         raw, after = self.decoder(self._denormalised(latents).transpose(1, 2), state, shown)
-        raw = raw if self.gate is None else self._mixed(*raw.chunk(2, dim=2), shown)
+        if self.gate is not None:
+            raw, gate = raw.chunk(2, dim=2)
+            if shown is not None:
+                ready = shown.unflatten(2, (-1, self.config["patch"] ** 2))[:, :, :3].flatten(2, 3)
+                gate = (gate + over_frames(self.gate, shown)).sigmoid()
+                gate = 1 - (1 - gate) * (1 - self._trusted(shown))
+                raw = torch.lerp(raw, ((ready + 1) / 2).to(raw.dtype), gate.to(raw.dtype))
         frames = over_frames(nn.PixelShuffle(self.config["patch"]), raw[:, early:]).transpose(1, 2) * 2 - 1
         frames = frames.clamp(-1, 1) if limit else frames
         return frames, replace(after, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
 
-    def _mixed(
-        self, raw: Float[Tensor, "b f c h w"], gate: Float[Tensor, "b f c h w"], shown: Tensor | None
-    ) -> Float[Tensor, "b f c h w"]:
-        """The decoder's picture, and that of the guides where the gate says so."""
-        if self.gate is None or shown is None:
-            return raw
-        ready = (shown.unflatten(2, (-1, self.config["patch"] ** 2))[:, :, :3].flatten(2, 3) + 1) / 2
-        gate = gate + over_frames(self.gate, shown)
-        if self.mixing is not None:
-            folded = (it.flatten(0, 1) for it in (shown, raw, ready, gate))
-            gate = gate + self.mixing(*folded).unflatten(0, gate.shape[:2])
-        return torch.lerp(raw, ready.to(raw.dtype), gate.sigmoid().to(raw.dtype))
+    def _trusted(self, shown: Float[Tensor, "b f g h w"]) -> Float[Tensor, "b f c h w"]:
+        """How much the picture of the guides counts at least, softly from what is seen of it to what is not."""
+        patch, (unseen, seen) = self.config["patch"], self.config["trust"]
+        flags = shown.unflatten(2, (-1, patch**2))[:, :, 3].flatten(0, 1)
+        whole = F.avg_pool2d(F.pixel_shuffle(flags, patch), SOFT, 1, SOFT // 2, count_include_pad=False)
+        there = (flags.amax((1, 2, 3), keepdim=True) > 0).to(whole)
+        share = F.pixel_unshuffle(there * (unseen + (seen - unseen) * whole), patch)
+        return share.repeat(1, 3, 1, 1).unflatten(0, shown.shape[:2])
 
     def _guides(self, latents: Tensor, guides: Tensor | None, early: int) -> Float[Tensor, "b f g h w"] | None:
         """As the finest stage takes them, the first one repeated for frames that were never seen."""

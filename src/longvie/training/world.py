@@ -10,7 +10,6 @@
     worn ───────── the same, finish → what base is given in its own later clips, and what it makes of it
     history ────── base, worn → `history/` transformer and words
     likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
-    mix ────────── likely, made, worn → `mix/`, the same decoder, and where the moved picture is better than its own
     causal ─────── history → `causal/`, the transformer of the live engine
     pack ───────── everything → `world/`, a model folder with its card
 
@@ -44,7 +43,7 @@ from longvie.training.stages import base
 from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, grown, start
 from longvie.training.stages.base import SHIFT, BaseStage
 from longvie.training.stages.causal import CausalStage
-from longvie.training.stages.finish import FinishStage, LikelyStage, MixStage, Room
+from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 
@@ -59,14 +58,12 @@ STAGES = (
     "worn",
     "history",
     "likely",
-    "mix",
     "causal",
     "pack",
 )
-TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "mix", "causal")  # those that take minutes
+TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal")  # those that take minutes
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
-MIXER = 16  # channels of its mixer
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
 
@@ -110,9 +107,9 @@ class Plan:
 
     clips: int = 900
     played: int = 300  # more clips: base has not seen them, and makes them itself
-    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 25.0, 40.0)  # of the stages `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 4e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 1.5e-3)  # Muon's rates
+    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0)  # of the stages `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -135,7 +132,7 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 1.0, 2.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -224,7 +221,7 @@ def frozen(folder: Path) -> TinyAutoencoder:
     Raises:
         InputError: it has not been trained yet.
     """
-    rooms = (folder / name for name in ("mix", "likely", "finish", "decoder"))
+    rooms = (folder / name for name in ("likely", "finish", "decoder"))
     return _autoencoder_of(next((it for it in rooms if (it / "autoencoder").exists()), folder / "autoencoder"))
 
 
@@ -303,18 +300,6 @@ def _likely(folder: Path, plan: Plan, device: str, report: Report) -> None:
     nn.Module.to(model, device)
     room, held_out = Room.open(folder, "made", "worn"), Room.open(folder / "held_out", "made")
     _trainer(LikelyStage(model, room, held_out, scale=plan.scale), plan, folder / "likely", device).run(report)
-
-
-def _mix(folder: Path, plan: Plan, device: str, report: Report) -> None:
-    torch.manual_seed(plan.seed)
-    before = next(
-        (it for it in (folder / "likely", folder / "finish") if (it / "autoencoder").exists()), folder / "decoder"
-    )
-    model = grown(_autoencoder_of(before), GUIDED, guides=COUNT, mixer=MIXER)
-    nn.Module.to(model, device)
-    rooms = [room for room in ("made", "worn") if (folder / room).exists()]
-    room, held_out = Room.open(folder, *rooms), Room.open(folder / "held_out", "made")
-    _trainer(MixStage(model, room, held_out, scale=plan.scale), plan, folder / "mix", device).run(report)
 
 
 def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
@@ -400,7 +385,6 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "worn": _worn,
     "history": _history,
     "likely": _likely,
-    "mix": _mix,
     "causal": _causal,
     "pack": _pack,
 }

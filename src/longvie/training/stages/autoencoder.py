@@ -188,22 +188,17 @@ class DecoderStage(AutoencoderStage):
 
 
 @torch.no_grad()
-def grown(
-    model: TinyAutoencoder, blocks: tuple[int, ...] = BLOCKS, *, guides: int = 0, mixer: int = 0
-) -> TinyAutoencoder:
+def grown(model: TinyAutoencoder, blocks: tuple[int, ...] = BLOCKS, *, guides: int = 0) -> TinyAutoencoder:
     """The same function with at least so many memory blocks in the decoder: what is added changes nothing at first.
 
     Args:
         guides: channels of guides that the decoder is to look at from now on. It begins by putting what they show as
             it is in the place of its own picture, where they count.
-        mixer: channels of the network that says where, if it has none yet.
     """
     wider = guides or model.config["guides"]
     blocks = tuple(map(max, blocks, model.config["decoder_blocks"]))
     options = {name: value for name, value in model.config.items() if not name.startswith("_")}  # diffusers' own
-    larger = TinyAutoencoder(
-        **(options | {"decoder_blocks": blocks, "guides": wider, "mixer": model.config["mixer"] or mixer})
-    )
+    larger = TinyAutoencoder(**(options | {"decoder_blocks": blocks, "guides": wider}))
     larger.encoder.load_state_dict(model.encoder.state_dict())
     for here, there in zip(_runs(model.decoder), _runs(larger.decoder), strict=True):
         for source, target in zip(here, there, strict=False):
@@ -223,8 +218,6 @@ def grown(
             larger.gate.weight[cell::patch, 3 * patch + cell] = SHUT + OPEN
     elif larger.gate is not None and model.gate is not None:
         larger.gate.load_state_dict(model.gate.state_dict())
-    if larger.mixing is not None and model.mixing is not None:
-        larger.mixing.load_state_dict(model.mixing.state_dict())
     return larger
 
 

@@ -1,12 +1,11 @@
-"""Stages `finish`, `likely` and `mix`: the decoder makes pictures of what the transformer gives, guides beside it.
+"""Stages `finish` and `likely`: the decoder makes pictures of what the transformer gives, with the guides beside it.
 
 A transformer trained by squared errors gives the mean of what may be, and a decoder that was trained on the latents of
 real pictures shows it as it is: soft. Here the decoder is trained on latents that the transformer made, against the
 truth, and may look at the guides (`controls.guides`): what the first picture has shown stays as sharp as it was, and
 things end where depth, sketch and segmentation say. In `likely` a small network that tells made from real pictures
 joins the loss (adversarial training, arXiv 1406.2661; on patches, arXiv 1611.07004; hinge, arXiv 1705.02894; weighed by
-the gradients of the last layer, arXiv 2012.09841), so that what nobody knows is made likely instead of blurred. In
-`mix` the decoder stays as it is, and a small network learns where the picture of the guides is better than its own.
+the gradients of the last layer, arXiv 2012.09841), so that what nobody knows is made likely instead of blurred.
 """
 
 from collections.abc import Mapping
@@ -37,8 +36,10 @@ from longvie.training.trainer import Stage
 SIDE = 64  # pixels of a square crop
 LENGTH = 5  # latent frames of a window, of which the first only sets the memories unless it is the video's own
 SAMPLES = 6
+CLEAN = 0.15  # share of batches with latents of the truth and without guides: it must stay an autoencoder
 NOISE = 0.05  # on those
 STRUCTURE = 0.3  # weight of 1 - SSIM
+RELIT = 0.35  # share of samples whose moved picture comes from another light than the latents
 LIKELY = 0.4  # of the adversarial part's gradient, beside that of the rest
 
 
@@ -138,8 +139,6 @@ class FinishStage(Stage):
     """L1 + 2·MSE + L1 of the gradients in space and time + 0.3·(1 - SSIM)."""
 
     name: ClassVar[str] = "finish"
-    clean: ClassVar[float] = 0.15  # share of batches with latents of the truth, without guides: an autoencoder still
-    relit: ClassVar[float] = 0.35  # share of samples whose moved picture comes from another light than the latents
 
     def __init__(self, model: TinyAutoencoder, room: Room, held_out: Room, *, scale: int = 1) -> None:
         """`scale` multiplies the batch; `held_out` is for figures and sheets."""
@@ -148,7 +147,7 @@ class FinishStage(Stage):
         model.encoder.requires_grad_(False)
 
     def forward(self, random: np.random.Generator, share: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
-        clean = random.random() < self.clean
+        clean = random.random() < CLEAN
         latents, shown, truth = self.batch(random)
         if clean:
             latents = self.model.encode(truth)[0]
@@ -175,7 +174,7 @@ class FinishStage(Stage):
             rows, columns = (min(SIDE // 8, side) for side in sides)
             top, left = (int(random.integers(0, n - part + 1)) for n, part in zip(sides, (rows, columns), strict=True))
             one = self.room.sample(file, first, LENGTH, (top, left), (rows, columns))
-            if random.random() < self.relit:
+            if random.random() < RELIT:
                 one = one._replace(guides=relit(one.guides, random))
             if first:  # a stream's first latent frame stands for one frame
                 one = Sample(one.latents, one.guides[:, 3:], one.truth[:, 3:])
@@ -240,21 +239,6 @@ class LikelyStage(FinishStage):
             return loss + learns + opinion
         plain, other = (torch.autograd.grad(it, last, retain_graph=True)[0].norm() for it in (loss, opinion))
         return loss + learns + (LIKELY * plain / (other + 1e-6)).clamp(max=1.0).detach() * opinion
-
-
-class MixStage(FinishStage):
-    """The mixer alone: the decoder stays as it is, and so what it makes without guides."""
-
-    name: ClassVar[str] = "mix"
-    clean: ClassVar[float] = 0.0
-    relit: ClassVar[float] = 0.15
-
-    def __init__(self, model: TinyAutoencoder, room: Room, held_out: Room, *, scale: int = 1) -> None:
-        super().__init__(model, room, held_out, scale=scale)
-        if model.mixing is None:
-            raise InputError("this decoder has no mixer; let it grow one")
-        model.requires_grad_(False)
-        model.mixing.requires_grad_(True)
 
 
 def relit(guides: Float[Tensor, "g f H W"], random: np.random.Generator) -> Float[Tensor, "g f H W"]:
