@@ -1,6 +1,6 @@
 """Steer a video while it is made: other words and a weaker control, heard when the next block begins.
 
-    python examples/steer.py [MODEL]
+python examples/steer.py [MODEL]
 """
 
 import sys
