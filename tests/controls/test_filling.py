@@ -2,7 +2,8 @@
 
 import torch
 
-from longvie.controls.filling import fill
+from longvie.controls.filling import Remembered, fill, fill_things
+from longvie.controls.things import FLOOR, NUMBERS
 
 
 def halves() -> torch.Tensor:
@@ -18,13 +19,22 @@ def hole(*where: slice) -> torch.Tensor:
     return visible
 
 
+def on_the_ground(
+    video: torch.Tensor, visible: torch.Tensor, depth: torch.Tensor, earlier: Remembered | None = None
+) -> tuple[torch.Tensor, Remembered]:
+    """Filled where nothing stands on it."""
+    none = torch.zeros(len(video), NUMBERS, dtype=torch.bool)
+    pictures, seen, known = fill_things(video, visible, depth, torch.full(depth.shape, FLOOR), none, earlier)
+    assert not seen.any()
+    return pictures, known
+
+
 def test_what_is_unknown_is_filled_from_around() -> None:
     visible = hole(slice(6, 10), slice(2, 5))
-    made, remembered = fill(halves() + 5 * (1 - visible), visible, torch.zeros(3, 16, 16))
-    assert remembered is None
+    made = fill(halves() + 5 * (1 - visible), visible, torch.zeros(3, 16, 16))
     assert torch.equal(made[visible.expand_as(made) > 0], halves()[visible.expand_as(halves()) > 0])
     assert made[..., 6:10, 2:5].abs().max() < 0.35
-    nothing, _ = fill(halves(), torch.zeros_like(visible), torch.full((3, 16, 16), 0.5))
+    nothing = fill(halves(), torch.zeros_like(visible), torch.full((3, 16, 16), 0.5))
     assert torch.allclose(nothing, torch.full_like(nothing, 0.5))
 
 
@@ -34,10 +44,10 @@ def test_with_depth_it_is_filled_from_what_is_as_far_away() -> None:
     depth = torch.full((1, 16, 16), 0.8)
     depth[..., :8] = 0.2
     depth[..., 6:10, 9:12] = 0.2
-    made, _ = fill(halves(), visible, torch.zeros(3, 16, 16), depth)
+    made, _ = on_the_ground(halves(), visible, depth)
     assert made[..., 6:10, 9:12].max() < 0.1
     depth[..., 6:10, 9:12] = 0.8
-    made, _ = fill(halves(), visible, torch.zeros(3, 16, 16), depth)
+    made, _ = on_the_ground(halves(), visible, depth)
     assert made[..., 6:10, 9:12].min() > 0.9
 
 
@@ -46,19 +56,20 @@ def test_where_nothing_is_as_far_away_the_next_nearest_counts() -> None:
     depth = torch.full((1, 16, 16), 0.8)
     depth[..., :8] = 0.1
     depth[..., 6:10, 2:5] = 0.13
-    made, _ = fill(halves(), visible, torch.zeros(3, 16, 16), depth)
+    made, _ = on_the_ground(halves(), visible, depth)
     assert made[..., 6:10, 2:5].max() < 0.1
     depth[..., 6:10, 2:5] = 0.0  # sky, of which nothing is seen: still a colour of the picture
-    made, _ = fill(halves(), visible, torch.zeros(3, 16, 16), depth)
+    made, _ = on_the_ground(halves(), visible, depth)
     assert made.min() >= 0 and made.max() <= 1
 
 
 def test_the_floor_is_filled_from_the_floor() -> None:
     visible = hole(slice(6, 10), slice(9, 12))
-    depth, flat = torch.full((1, 16, 16), 0.5), torch.zeros(1, 16, 16, dtype=torch.bool)
-    flat[..., :8] = True
-    flat[..., 6:10, 9:12] = True
-    made, _ = fill(halves(), visible, torch.zeros(3, 16, 16), depth, flat)
+    depth, things = torch.full((1, 16, 16), 0.5), torch.ones(1, 16, 16, dtype=torch.long)
+    things[..., :8] = FLOOR
+    things[..., 6:10, 9:12] = FLOOR
+    none = torch.zeros(1, NUMBERS, dtype=torch.bool)
+    made, _, _ = fill_things(halves(), visible, depth, things, none)
     assert made[..., 6:10, 9:12].max() < 0.1
 
 
@@ -69,10 +80,10 @@ def test_what_was_seen_a_moment_ago_is_remembered_and_in_pieces_as_in_one() -> N
     visible[1:, :, 4:8, 4:8] = 0
     depth = torch.full((40, 16, 16), 0.5)
     depth[:, 4:8, 4:8] = 0.9
-    whole, _ = fill(video, visible, torch.zeros(3, 16, 16), depth)
+    whole, _ = on_the_ground(video, visible, depth)
     red = whole[:, 0, 4:8, 4:8].mean((1, 2)) - whole[:, 1, 4:8, 4:8].mean((1, 2))
     assert red[1] > 0.9
     assert torch.all(red[1:].diff() <= 1e-6)
-    first, remembered = fill(video[:7], visible[:7], torch.zeros(3, 16, 16), depth[:7])
-    rest, _ = fill(video[7:], visible[7:], torch.zeros(3, 16, 16), depth[7:], None, remembered)
+    first, remembered = on_the_ground(video[:7], visible[:7], depth[:7])
+    rest, _ = on_the_ground(video[7:], visible[7:], depth[7:], remembered)
     assert torch.allclose(torch.cat([first, rest]), whole, atol=1e-6)

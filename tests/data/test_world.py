@@ -1,5 +1,6 @@
 """The world is exact: what one output says of a pixel, every other output says too."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from longvie.data import clips
 from longvie.data.render import FIRST, GROUND, SKY, Rendered, flow, origins, render, track
-from longvie.data.world import COLOURS, Event, Scene, held_out, scene
+from longvie.data.world import COLOURS, FPS, HEIGHTS, VIEWS, Event, Scene, held_out, scene
 
 SIZE = (48, 88)
 SEEDS = (3, 11, 28)
@@ -240,6 +241,27 @@ def test_test_scenes_do_hold_such_pairs_and_look_from_elsewhere() -> None:
     heights = sorted(world.camera.height for world in training)
     assert not any(views[0] < world.camera.view < views[-1] for world in testing)
     assert not any(heights[0] < world.camera.height < heights[-1] for world in testing)
+
+
+def test_scenes_around_the_tests_lie_on_both_sides_of_them_and_never_among_them() -> None:
+    scenes = [scene(seed, "around") for seed in range(200)]
+    views, heights = [math.degrees(s.camera.view) for s in scenes], [s.camera.height for s in scenes]
+    for values, ranges in ((views, VIEWS["test"]), (heights, HEIGHTS["test"])):
+        for low, high in ranges:
+            assert not any(low < value < high for value in values)
+        assert min(values) < ranges[0][0] < ranges[-1][1] < max(values)
+    assert all(not held_out(body.shape, body.colour) for s in scenes for body in s.bodies)
+    assert all(s.sun_angle <= 1.6 * math.pi for s in scenes)
+
+
+def test_in_many_clips_around_the_words_change_soon_and_the_picture_is_older() -> None:
+    first = [clips.moment(scene(n, "around"), np.random.Generator(np.random.PCG64(n))) for n in range(60)]
+    waits = [
+        min((event.at * FPS - at for event in scene(n, "around").events if event.at * FPS >= at - 1), default=1e9)
+        for n, at in enumerate(first)
+    ]
+    assert 30 < sum(wait <= 29 for wait in waits) < 60
+    assert {clips.split_of(number) for number in range(4)} == {"train", "around"}
 
 
 def test_every_scene_has_objects_and_words_for_every_event() -> None:

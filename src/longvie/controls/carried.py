@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvie.controls import motion
-from longvie.controls.filling import Cells, fill, fill_things
+from longvie.controls.filling import Remembered, fill, fill_things
 from longvie.controls.floor import floor, outlines
 from longvie.controls.moved import Moved
 from longvie.controls.things import Things
@@ -97,8 +97,8 @@ class Carrying:
         self._live = seen[0]
         self._group: _Known | None = None
         self._last: _Sources | None = None
-        self._cells: Cells | None = None
-        self._things, self._remembered = Things(), None
+        self._things = Things()
+        self._remembered: Remembered | None = None
 
     def take(self, frames: int) -> Moved:
         """The next frames, at most as many as there are points for."""
@@ -139,7 +139,7 @@ class Carrying:
         visible = last.visible[:, None].to(video)
         self._last, things = last, None
         if depth is None or flat is None:
-            pictures, self._cells = fill(video, visible, self.picture, depth, flat, self._cells)
+            pictures = fill(video, visible, self.picture)
         else:
             numbers, new = self._things.take(depth, flat)
             pictures, things, self._remembered = fill_things(video, visible, depth, numbers, new, self._remembered)

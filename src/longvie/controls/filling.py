@@ -1,4 +1,8 @@
-"""What a picture does not show, smoothly from what it does: pull and push, in layers of depth where depth is known."""
+"""What a picture does not show, smoothly from what it does (pull, push).
+
+`fill` goes by place alone; `fill_things` by depth too: each thing from itself, the ground from the ground as far away, and
+what was seen a moment ago is remembered where it was.
+"""
 
 import math
 from dataclasses import dataclass
@@ -20,35 +24,21 @@ Cells = Float[Tensor, "4 layers rows columns"]  # colours times weights, and wei
 
 
 def fill(
-    video: Float[Tensor, "f 3 h w"],
-    visible: Float[Tensor, "f 1 h w"],
-    picture: Float[Tensor, "3 h w"],
-    depth: Float[Tensor, "f h w"] | None = None,
-    flat: Bool[Tensor, "f h w"] | None = None,
-    earlier: Cells | None = None,
-) -> tuple[Float[Tensor, "f 3 h w"], Cells | None]:
-    """What is not visible, smoothly from what is (pull, push); with depth, from what is about as far away, the floor
-    from the floor, so that the ground behind a thing takes the colours of the ground beside it; what was seen a moment
-    ago is remembered where it was.
-
-    Args:
-        earlier: what is remembered of the frames before.
-    """
-    if depth is None:
-        return _from_around(video, visible, picture), None
-    level = _level(depth)
-    if flat is not None:
-        level = level + LAYERS * flat  # the floor's layers lie behind the others
-    layers = torch.arange(LAYERS if flat is None else 2 * LAYERS, device=depth.device)
-    near = LEAK ** (layers[:, None] % LAYERS - layers % LAYERS).abs().to(video)
-    near = near * torch.where(layers[:, None] // LAYERS == layers // LAYERS, 1.0, LEAK**3)
-    cells = _cells(video, visible, level, len(layers))
-    for frame in cells:  # in place
-        if earlier is not None:
-            frame += (1 - frame[3:].clamp(max=1)) * (KEPT * earlier)
-        earlier = frame
-    shown = _shown(_spread(cells, near.expand(len(cells), -1, -1)), level)
-    return torch.where(visible > 0, video, shown), cells[-1].clone()
+    video: Float[Tensor, "f 3 h w"], visible: Float[Tensor, "f 1 h w"], picture: Float[Tensor, "3 h w"]
+) -> Float[Tensor, "f 3 h w"]:
+    """What is not visible, from what is around it; where nothing near is visible, from the picture's own blur."""
+    levels, now = [], torch.cat([video * visible, visible], dim=1)
+    while min(now.shape[2:]) > 2:
+        levels.append(now)
+        now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
+        weight = now[:, 3:]
+        now = torch.where(weight > 0, now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-6), now)
+    blurred = functional.adaptive_avg_pool2d(picture[None], (now.shape[2], now.shape[3]))
+    shown = torch.where(now[:, 3:] > 1e-5, now[:, :3] / now[:, 3:].clamp(min=1e-6), blurred)
+    for level in reversed(levels):
+        wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)
+        shown = level[:, :3] + (1 - level[:, 3:]) * wide
+    return torch.where(visible > 0, video, shown)
 
 
 @dataclass(frozen=True)
@@ -67,9 +57,10 @@ def fill_things(
     new: Bool[Tensor, "f numbers"],
     earlier: Remembered | None = None,
 ) -> tuple[Float[Tensor, "f 3 h w"], Bool[Tensor, "f h w"], Remembered]:
-    """The same with things told apart (`controls.things`): each takes its own colours alone, the floor the floor's.
-    Where nothing has been seen of a thing, it looks like the next ones that are as far away. And which pixels are of
-    things that have been seen.
+    """What is not visible from what is about as far away, things told apart (`controls.things`): each takes its own
+    colours alone, the floor the floor's, so that the ground behind a thing looks like the ground beside it. Where
+    nothing has been seen of a thing, it looks like the next ones that are as far away. And which pixels are of things
+    that have been seen.
 
     Args:
         things: a number for each pixel, negative on the floor.
@@ -89,12 +80,9 @@ def fill_things(
             faded[:, LAYERS:][:, fresh] = 0
             frame += (1 - frame[3:].clamp(max=1)) * faded
         before = frame
-        count = (
-            torch.zeros(numbers)
-            .to(video)
-            .index_add_(0, thing[thing >= 0], torch.ones(()).to(video).expand(int((thing >= 0).sum())))
-        )
-        total = torch.zeros(numbers).to(video).index_add_(0, thing[thing >= 0], away[thing >= 0])
+        named, depths = thing[thing >= 0], away[thing >= 0]
+        count = torch.bincount(named, minlength=numbers)
+        total = torch.bincount(named, depths.double(), minlength=numbers).to(video)
         levels = torch.where(count > 0, total / count.clamp(min=1), levels)
         known.append(frame[3, LAYERS:].sum((1, 2)) * GRAIN**2 >= EVIDENCE)
         near.append(_nearness(torch.cat([floor, levels])))
@@ -170,21 +158,3 @@ def _spread(
         weight = level[:, 3:]
         shown = level[:, :3] / weight.clamp(min=1) + (1 - weight.clamp(max=1)) * wide
     return shown.unflatten(0, (len(cells), -1)).transpose(1, 2)
-
-
-def _from_around(
-    video: Float[Tensor, "f 3 h w"], visible: Float[Tensor, "f 1 h w"], picture: Float[Tensor, "3 h w"]
-) -> Float[Tensor, "f 3 h w"]:
-    """The same wherever it lies; where nothing near is visible, from the picture's own blur."""
-    levels, now = [], torch.cat([video * visible, visible], dim=1)
-    while min(now.shape[2:]) > 2:
-        levels.append(now)
-        now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
-        weight = now[:, 3:]
-        now = torch.where(weight > 0, now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-6), now)
-    blurred = functional.adaptive_avg_pool2d(picture[None], (now.shape[2], now.shape[3]))
-    shown = torch.where(now[:, 3:] > 1e-5, now[:, :3] / now[:, 3:].clamp(min=1e-6), blurred)
-    for level in reversed(levels):
-        wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)
-        shown = level[:, :3] + (1 - level[:, 3:]) * wide
-    return shown

@@ -19,12 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longvie.data.render import Tracks, render, track
-from longvie.data.world import FPS, Split, scene
+from longvie.data.world import FPS, Scene, Split, scene
 from longvie.errors import RunLocked
 from longvie.journal import locked
 
 TENSORS = ("picture", "disparity", "labels", "sketch", "points", "visible", "beats")
 POINTS = 256  # tracks that are followed at a time
+TOLD = 0.6  # share of the clips `around` at whose beginning, or at a border soon after, the words change
+BEFORE = ((0, 12), (17, 28))  # frames from the clip's first to that change
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def make(
     """
     rng = np.random.Generator(np.random.PCG64([number, 7]))
     world = scene(number, split)
-    first = int(rng.integers(0, 60 * FPS))
+    first = moment(world, rng)
     when = range(first, first + frames)
     truth = render([world], when, size=size, device=device, chunk=8 if device == "cpu" else 97)[0]
     renewed = 4 * int(rng.integers(2, max(3, frames // 4 - 2)))
@@ -87,6 +89,17 @@ def make(
     )
 
 
+def moment(world: Scene, rng: np.random.Generator) -> int:
+    """The first frame of a clip of a scene, within its first minute. In many clips of scenes `around` the words change
+    soon after it: what is given is then as it was before, and what is asked for as it is after.
+    """
+    first = int(rng.integers(0, 60 * FPS))
+    if world.split != "around" or rng.random() >= TOLD:
+        return first
+    event = world.events[int(rng.integers(4))]
+    return max(0, round(event.at * FPS) - int(rng.integers(*BEFORE[int(rng.integers(2))])))
+
+
 def joined(parts: list[Tracks]) -> Tracks:
     """Spans of tracks as one: each part's points live in its own frames; parts share one frame at their border."""
     total = sum(len(p.points) - 1 for p in parts) + 1
@@ -100,6 +113,11 @@ def joined(parts: list[Tracks]) -> Tracks:
         visible[frame + skip : frame + length, column : column + width] = part.visible[skip:]
         frame, column = frame + length - 1, column + width
     return Tracks(points, visible)
+
+
+def split_of(number: int) -> Split:
+    """Of which scenes a training's clip is: every other one of those around the test's."""
+    return "around" if number % 2 else "train"
 
 
 def path(folder: Path, number: int) -> Path:

@@ -3,7 +3,8 @@
 Everything is a closed function of time, so any span of any scene can be asked for on its own, and minute 4 costs
 what second 0 costs. Units: metres, seconds, radians; y is up, the ground is y = 0; colours are in [0, 1].
 Train and test scenes differ in their seeds, in the ranges of camera and sun, and in the (shape, colour) pairs
-that may occur: a test scene may show pairs that no training scene holds.
+that may occur: a test scene may show pairs that no training scene holds. Scenes `around` are for training too: their
+cameras are lower, higher, narrower and wider than any of the other two.
 """
 
 import math
@@ -15,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Split = Literal["train", "test"]
+Split = Literal["train", "around", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test", "around")  # their places here are part of every scene's seed
 FPS = 16  # frames per second at which the embedded model lives
 
 COLOURS = {
@@ -52,6 +54,16 @@ PATTERNS = ("noise", "checker", "ripple", "rows")
 CAMERAS = ("orbit", "dolly", "pan", "truck", "crane", "spline", "handheld", "loop")
 TIMES = ("dawn", "day", "dusk", "night")
 WEATHERS = ("clear", "cloudy", "foggy", "stormy", "snowy")
+VIEWS: dict[Split, tuple[tuple[float, float], ...]] = {  # degrees, up and down; each range is as likely
+    "train": ((44.0, 66.0),),
+    "test": ((40.0, 44.0), (66.0, 70.0)),
+    "around": ((34.0, 40.0), (44.0, 66.0), (70.0, 78.0)),
+}
+HEIGHTS: dict[Split, tuple[tuple[float, float], ...]] = {  # of the camera, metres
+    "train": ((1.0, 3.2),),
+    "test": ((0.8, 1.0), (3.2, 3.6)),
+    "around": ((0.55, 0.8), (1.0, 3.2), (3.6, 4.4)),
+}
 
 
 @dataclass(frozen=True)
@@ -295,11 +307,11 @@ def held_out(shape: str, colour: str) -> bool:
 
 def scene(seed: int, split: Split = "train") -> Scene:
     """The world with this number; the same number gives another world in the other split."""
-    rng = np.random.Generator(np.random.PCG64([seed, 0 if split == "train" else 1]))
+    rng = np.random.Generator(np.random.PCG64([seed, SPLITS.index(split)]))
     bodies = _bodies(rng, split)
     hour = str(rng.choice(TIMES, p=[0.2, 0.4, 0.2, 0.2]))
     weather = str(rng.choice(WEATHERS, p=[0.4, 0.2, 0.13, 0.13, 0.14]))
-    sun = rng.uniform(0.0, 1.6 * math.pi) if split == "train" else rng.uniform(1.6 * math.pi, 2.0 * math.pi)
+    sun = rng.uniform(1.6 * math.pi, 2.0 * math.pi) if split == "test" else rng.uniform(0.0, 1.6 * math.pi)
     return Scene(
         seed=seed,
         split=split,
@@ -357,20 +369,25 @@ def _girth(body: Body) -> float:
 
 
 def _camera(rng: np.random.Generator, split: Split) -> Camera:
-    train = split == "train"
-    view = rng.uniform(44, 66) if train else rng.choice([rng.uniform(40, 44), rng.uniform(66, 70)])  # degrees
+    view = _drawn(rng, VIEWS[split])
     return Camera(
         family=str(rng.choice(CAMERAS)),
         radius=float(rng.uniform(5.0, 8.5)),
-        height=float(rng.uniform(1.0, 3.2) if train else rng.choice([rng.uniform(0.8, 1.0), rng.uniform(3.2, 3.6)])),
+        height=_drawn(rng, HEIGHTS[split]),
         angle=float(rng.uniform(0, 2 * math.pi)),
         pace=float(rng.uniform(0.25, 0.7) * rng.choice([-1, 1])),
         sway=float(rng.uniform(0.6, 1.0)),
         aim=(float(rng.uniform(-0.8, 0.8)), float(rng.uniform(0.3, 0.9)), float(rng.uniform(-0.8, 0.8))),
-        view=math.radians(float(view)),
+        view=math.radians(view),
         shake=float(rng.uniform(0.0, 0.02)),
         period=float(rng.uniform(9.0, 16.0)),
     )
+
+
+def _drawn(rng: np.random.Generator, ranges: tuple[tuple[float, float], ...]) -> float:
+    """A number out of one of some ranges."""
+    numbers = [float(rng.uniform(*each)) for each in ranges]
+    return numbers[0] if len(numbers) == 1 else float(rng.choice(numbers))
 
 
 def _events(rng: np.random.Generator, bodies: tuple[Body, ...], hour: str, weather: str) -> tuple[Event, ...]:

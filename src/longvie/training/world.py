@@ -65,6 +65,7 @@ TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "cau
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
+AGAIN = 0.5  # of base's rates, where it goes on from a finished model
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
 
 Report = Callable[[str], None]
@@ -171,9 +172,10 @@ def begin_from(model: Path, folder: Path) -> None:
 
 def _clips(folder: Path, plan: Plan, device: str, report: Report) -> None:
     numbers = range(plan.clips + plan.played)
-    for count, _ in enumerate(clips.fill(folder / "clips", numbers, device=device), 1):
-        if count % 20 == 0:
-            report(f"clips: {count} of {len(numbers)}")
+    for number in numbers:
+        for _ in clips.fill(folder / "clips", range(number, number + 1), split=clips.split_of(number), device=device):
+            if (number + 1) % 20 == 0:
+                report(f"clips: {number + 1} of {len(numbers)}")
     for _ in clips.fill(folder / "held_out" / "clips", range(HELD_OUT), split="test", device=device):
         pass
 
@@ -344,10 +346,11 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
         seed=plan.seed,
         steps=plan.steps,
     )
-    if (
-        stage.name in ("history", "likely", "causal") or (folder.parent / ORIGIN).exists()
-    ):  # they go on from what is trained
+    begun = (folder.parent / ORIGIN).exists()
+    if stage.name in ("history", "likely", "causal") or begun:  # they go on from what is trained
         recipe = replace(recipe, warmup=50, hold=0.1)
+    if stage.name == "base" and begun:
+        recipe = replace(recipe, rate=AGAIN * recipe.rate, matrices=AGAIN * recipe.matrices)
     return Trainer(stage, recipe, folder, cpu=device == "cpu")
 
 
