@@ -1,7 +1,7 @@
 """What a picture does not show, smoothly from what it does (pull, push).
 
-`fill` goes by place alone; `fill_things` by depth too: each thing from itself, the ground from the ground as far away, and
-what was seen a moment ago is remembered where it was.
+`fill` goes by place alone; `fill_things` by depth too: each thing from itself, the ground from the ground as far away,
+and what was seen a moment ago is remembered where it was.
 """
 
 import math
