@@ -6,7 +6,8 @@ import importlib.metadata
 import platform
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import av
 import numpy as np
@@ -67,12 +68,8 @@ def bf16_speedup() -> float:
     such waits have turned the answer round.
     """
     full, half = (torch.ones(384, 384, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         slow, fast = shortest(lambda: full @ full, lambda: half @ half, seconds=0.05)
-    finally:
-        torch.set_num_threads(before)
     return slow / fast
 
 
@@ -106,6 +103,17 @@ def threads(count: int | None = None) -> int:
             raise ConfigError(f"threads is {count}; use 1 or more")
         torch.set_num_threads(count)
     return torch.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for a while, then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_memory() -> bool:

@@ -339,7 +339,10 @@ class _Order:
 def _made(folder: Path, orders: list[_Order], workers: int) -> Iterator[Item]:
     """The items as they are finished, in any order."""
     if workers == 1 or not orders:
-        yield from (_make_item(folder, order) for order in orders)
+        for order in orders:
+            with runtime.one_thread():
+                item = _make_item(folder, order)
+            yield item
         return
     count = min(workers, len(orders))
     with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_alone) as pool:
