@@ -1,4 +1,4 @@
-"""Steer a video while it is made: other words and a weaker control, heard when the next block begins.
+"""Steer a video while it is made: other words, another camera, a weaker control, heard when the next block begins.
 
 python examples/steer.py [MODEL]
 """
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from longvie import LongVie
 from longvie.data.export import Export, export
-from longvie.engine.session import Outcome, Say, Steering, Strength
+from longvie.engine.changes import Move, Say, Strength
+from longvie.engine.session import Outcome, Steering
 
 SECONDS = 6
 
@@ -42,6 +43,8 @@ with tempfile.TemporaryDirectory() as room:
         print(f"{chunk.start_s:5.2f} s: {len(chunk.frames)} frames")
         if number == 1:
             steering.ask(Say("night, heavy rain"))
+        if number == 2:
+            steering.ask(Move(pan=12, forward=0.2))
         if number == 3:
             steering.ask(Strength("depth", 0.3))
             steering.ask(Strength("smell", 1.0))

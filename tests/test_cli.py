@@ -262,6 +262,15 @@ def test_a_live_run_is_played_again_and_left_at_a_block(longvie: object, scene: 
     )
 
 
+def test_a_branch_in_which_the_camera_moves(longvie: object, scene: Path, tmp_path: Path) -> None:
+    assert longvie(*LIVE, "--depth", scene / "depth.npz", "--out", "a.mp4")[0] == 0
+    code, _, err = longvie("runs", "branch", "a.run", "--at", "0.8", "--camera", "pan=10,forward=0.1", "--out", "b.mp4")
+    assert code == 0, err
+    event = next(it for it in Run.open(tmp_path / "b.run").journal.events() if it["event"] == "steered")
+    assert (event["change"], event["frame"], event["pan"], event["forward"]) == ("camera", 21, 10, 0.1)
+    assert "\nthe same bytes" in longvie("runs", "replay", "b.run", "--out", "b2.mp4")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -269,6 +278,12 @@ def test_a_live_run_is_played_again_and_left_at_a_block(longvie: object, scene: 
         (("--at", "900"), "leave it earlier"),
         (("--at", "1", "--strength", "depth"), "write --strength depth=0.5"),
         (("--at", "1", "--strength", "smell=1"), "no control 'smell'"),
+        (("--at", "1", "--camera", "pan=fast"), "write --camera pan=10,forward=0.2"),
+        (("--at", "1", "--camera", "spin=3"), "--camera has no 'spin'; it knows pan, tilt"),
+        (("--at", "1", "--camera", "pan=400"), "use -90 to 90"),
+        (("--at", "1", "--camera", "forward=0.1"), "give a depth, or only turn it"),
+        (("--at", "1", "--drag", "3,4,5"), "write --drag 88,60,20,-5"),
+        (("--at", "1", "--drag", "3,4,5,6"), "nothing that could be dragged"),
     ],
 )
 def test_a_branch_that_cannot_be_is_refused(longvie: object, arguments: tuple[str, ...], said: str) -> None:

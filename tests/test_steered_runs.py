@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from longvie.engine import live
+from longvie.engine.changes import Change, Drag, Follow, Move, Say, Strength
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.script import Script
-from longvie.engine.session import Change, Follow, Outcome, Say, Steering, Strength
+from longvie.engine.session import Outcome, Steering
 from longvie.engine.stream import Progress
 from longvie.errors import ConfigError, InputError
 from longvie.media import read_video
@@ -138,6 +139,35 @@ def test_a_control_that_was_exchanged_is_opened_again_by_who_knows_it(engine: Li
     assert again.final.read_bytes() == run.final.read_bytes()
     with pytest.raises(ConfigError, match="cannot be made again"):
         run.steered()
+
+
+def test_a_camera_that_was_moved_by_hand_moves_again(engine: LiveEngine, tmp_path: Path) -> None:
+    """Cut off after the move, taken up, and played again: the controls come out of the same depth."""
+    asked = full_script(57)
+    wishes: dict[int, Change] = {0: Drag((12.0, 13.0), (8.0, 0.0)), 1: Move(pan=12, forward=0.2), 2: Move()}
+    runs = []
+    for name, until in (("whole", 57), ("cut", 45)):
+        run, steering = Run.begin(tmp_path / f"{name}.run", asked, engine), Steering()
+        stream = run.make(asked, engine, steering=steering, on_progress=wishing(steering, wishes))
+        for chunk in stream:
+            if chunk.stop >= until:
+                break
+        stream.close()
+        runs.append(run)
+    whole, cut = runs
+    for run in runs:
+        for _ in run.make(asked, engine):
+            pass
+    kinds = [event["event"] for event in whole.journal.events() if event["event"] in ("steered", "refused")]
+    assert kinds == ["steered"] * 3
+    plain = np.concatenate([chunk.pictures() for chunk in engine.run(asked)])
+    made = np.concatenate([chunk.pictures() for chunk in engine.run(asked, steering=Steering(whole.steered()))])
+    assert np.array_equal(made[:9], plain[:9]) and not np.array_equal(made[9:21], plain[9:21])
+    assert cut.final.read_bytes() == whole.final.read_bytes()
+    again = whole.branch(tmp_path / "again.run", asked, engine, part=0, steered=whole.steered())
+    for _ in again.make(asked, engine):
+        pass
+    assert again.final.read_bytes() == whole.final.read_bytes()
 
 
 def test_a_branch_from_nothing_that_changes_nothing_is_refused(engine: LiveEngine, tmp_path: Path) -> None:

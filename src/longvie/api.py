@@ -14,9 +14,10 @@ from jaxtyping import UInt8
 from transformers.utils import logging
 
 from longvie import runs, runtime
+from longvie.engine.changes import Change, Find
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.live import LiveConfig, LiveEngine
-from longvie.engine.session import Change, Find, Steering
+from longvie.engine.session import Steering
 from longvie.engine.stream import Chunk, Progress
 from longvie.errors import ConfigError, InputError, WeightsError
 from longvie.media import VideoWriter, adapt_frames, probe_video, read_video, replace_atomically

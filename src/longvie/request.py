@@ -23,10 +23,10 @@ from longvie.controls.conditions import Conditions, read_conditions
 from longvie.controls.image import first_picture
 from longvie.controls.keyframes import Keyframe, read_keyframes
 from longvie.controls.text import Line, Timeline, parse, read_timeline
+from longvie.engine.changes import Follow
 from longvie.engine.clip import ClipConfig
 from longvie.engine.live import LiveConfig
 from longvie.engine.script import Direction, Script
-from longvie.engine.session import Follow
 from longvie.errors import ConfigError, ControlError, InputError, MediaError, ScriptError
 from longvie.limits import LOCAL
 from longvie.media import VideoWriter, exact_rate, private_copy

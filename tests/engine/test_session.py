@@ -1,11 +1,16 @@
 """Steering: every wish waits for the next block, then holds or is refused; what held can be played again."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from longvie import controls
+from longvie.controls.diorama import Diorama
+from longvie.engine.changes import Change, Drag, Follow, Move, Say, Strength, change_from
 from longvie.engine.script import Script
-from longvie.engine.session import Change, Follow, Outcome, Say, Steering, Strength, change_from
+from longvie.engine.session import Outcome, Steering
 from longvie.errors import ConfigError, ControlError, ScriptError
 from small import FPS, direction, full_script, script
 
@@ -48,6 +53,60 @@ def test_another_control_takes_over_and_can_be_taken_over_again() -> None:
         "depth": (0, 160), "tracks": (0, 33), "tracks@33": (33, 45), "tracks@45": (45, 160),
     }  # fmt: skip
     assert Strength("tracks", 0.0).applied(again, 60).controls[-1].turns == ((60, 0.0),)
+
+
+def test_a_camera_that_moves_makes_controls_of_the_last_frame_s_depth() -> None:
+    asked = full_script(160)
+    moved = Move(pan=10, forward=0.2).applied(asked, 33)
+    names = {it.name: (it.start, it.ends(160), it.strength) for it in moved.controls}
+    assert names == {
+        "depth": (0, 33, 0.8), "tracks": (0, 33, 1.0), "tracks@33": (33, 160, 1.0), "depth@33": (33, 160, 0.8),
+    }  # fmt: skip
+    old, new = asked.controls[0], moved.controls[-1]
+    then, now = (it.signal.read(32, 33) for it in (old, new))
+    assert np.mean(np.abs(now - then) < 0.03 * then) > 0.9 and new.scale == old.scale
+    assert new.source == Move(pan=10, forward=0.2).applied(asked, 33).controls[-1].source
+    assert new.source != Move(pan=11, forward=0.2).applied(asked, 33).controls[-1].source
+
+
+def test_a_second_move_goes_on_in_the_same_world() -> None:
+    once = Move(pan=10).applied(full_script(160), 33)
+    twice = Move(forward=0.2).applied(once, 57)
+    first, second = (it.controls[-1].signal for it in (once, twice))
+    assert second.diorama.start == first.diorama.start == 32
+    assert np.array_equal(first.read(32, 57), second.read(32, 57))
+    assert not np.array_equal(first.read(70, 80), second.read(70, 80))
+
+
+def test_without_depth_only_a_turn_is_heard() -> None:
+    bare = replace(full_script(160), controls=())
+    assert [it.name for it in Move(tilt=5).applied(bare, 33).controls] == ["tracks@33"]
+    with pytest.raises(ControlError, match="how far away"):
+        Move(forward=0.1).applied(bare, 33)
+
+
+def test_what_else_was_drawn_is_off_once_the_camera_moves() -> None:
+    asked = full_script(160)
+    sketch = replace(asked.controls[0], name="lines", control=controls.get("sketch"))
+    moved = Move(pan=5).applied(replace(asked, controls=(*asked.controls, sketch)), 33)
+    lines = next(it for it in moved.controls if it.name == "lines")
+    assert (lines.share(range(28, 32)), lines.share(range(33, 37))) == (0.8, 0.0)
+
+
+def test_moves_and_drags_are_written_down_and_made_again() -> None:
+    changes: list[Change] = [Move(pan=3, up=0.1, view=60), Drag((10.0, 12.0), (4.0, -2.0), 0.5)]
+    assert [change_from(json.loads(json.dumps(change.to_json()))) for change in changes] == changes
+
+
+def test_a_drag_finds_what_is_shown_there() -> None:
+    asked = full_script(160)
+    dragged = Drag((36.0, 13.0), (-6.0, 0.0), 0.5).applied(asked, 33)  # the near thing is at 32 to 40 of frame 32
+    world = dragged.controls[-1].signal.diorama
+    assert isinstance(world, Diorama) and len(world.pulled) == 1
+    near = dragged.controls[-1].signal.read(60, 61)[0]
+    assert near[13, 28] > 0.6 > near[13, 38]
+    with pytest.raises(ControlError, match="nothing that could be dragged"):
+        Drag((5.0, 30.0), (1.0, 1.0)).applied(asked, 33)
 
 
 def test_a_wish_is_pending_then_applied_at_the_block() -> None:

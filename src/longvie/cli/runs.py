@@ -1,7 +1,7 @@
 """`longvie runs`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +10,7 @@ from longvie.cli.generate import make
 from longvie.cli.terminal import note, option, table
 
 if TYPE_CHECKING:
-    from longvie.engine.session import Change
+    from longvie.engine.changes import Change
 
 app = typer.Typer(help="Runs: what was made, with what, and going on with it.", no_args_is_help=True)
 
@@ -99,25 +99,71 @@ def branch(
     strength: Annotated[
         list[str] | None, option("--strength", "Of a control from there on: depth=0.5; may be repeated.")
     ] = None,
+    camera: Annotated[
+        str | None, option("--camera", "Its pace from there on, a second: pan=10,tilt=0,forward=0.2; see docs/live.md.")
+    ] = None,
+    drag: Annotated[
+        str | None, option("--drag", "What is at X,Y moves by DX,DY pixels: X,Y,DX,DY or X,Y,DX,DY,SECONDS.")
+    ] = None,
+    view: Annotated[float, option("--view", "Degrees that the picture shows from top to bottom.")] = 50.0,
     seed: Annotated[int | None, option("--seed", "Other noise, from the end of the last whole part on.")] = None,
     device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Another video that shares a run's frames up to a moment, and goes its own way from there."""
-    from longvie.engine.session import Change, Say, Strength
+    from longvie.engine.changes import Change, Say
+
+    changes: list[Change] = [] if say is None else [Say(say)]
+    changes += [_strength(given) for given in strength or []]
+    changes += [] if camera is None else [_moved(camera, view)]
+    changes += [] if drag is None else [_dragged(drag, view)]
+    changed = {} if seed is None else {"seed": seed}
+    _again(run, out, changed, at=at, changes=changes, device=device, threads=threads, quiet=quiet)
+
+
+def _strength(given: str) -> "Change":
+    from longvie.engine.changes import Strength
+
+    name, _, number = given.partition("=")
+    return Strength(name, *_numbers(number, "--strength", given, "depth=0.5", (1,)))
+
+
+def _moved(given: str, view: float) -> "Change":
+    from longvie.engine.changes import Move
     from longvie.errors import ConfigError
     from longvie.presets import brief
 
-    changes: list[Change] = [] if say is None else [Say(say)]
-    for given in strength or []:
-        name, _, number = given.partition("=")
-        try:
-            changes.append(Strength(name, float(number)))
-        except ValueError:
-            raise ConfigError(f"--strength is {brief(given)}; write --strength depth=0.5") from None
-    changed = {} if seed is None else {"seed": seed}
-    _again(run, out, changed, at=at, changes=changes, device=device, threads=threads, quiet=quiet)
+    paces = dict(part.strip().partition("=")[::2] for part in given.split(",") if part.strip())
+    if unknown := sorted(set(paces) - set(Move.FASTEST)):
+        raise ConfigError(f"--camera has no {brief(unknown[0])}; it knows {', '.join(Move.FASTEST)}")
+    values = _numbers(",".join(paces.values()), "--camera", given, "pan=10,forward=0.2", range(1, 7)) if paces else []
+    return Move(**dict(zip(paces, values, strict=True)), view=view)
+
+
+def _dragged(given: str, view: float) -> "Change":
+    from longvie.engine.changes import Drag
+
+    x, y, right, down, *seconds = _numbers(given, "--drag", given, "88,60,20,-5", (4, 5))
+    return Drag((x, y), (right, down), *seconds, view=view)
+
+
+def _numbers(text: str, name: str, given: str, example: str, counts: "Container[int]") -> list[float]:
+    """So many numbers between commas.
+
+    Raises:
+        ConfigError: it is none, or another number of them.
+    """
+    from longvie.errors import ConfigError
+    from longvie.presets import brief
+
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in counts:
+        raise ConfigError(f"{name} is {brief(given)}; write {name} {example}")
+    return values
 
 
 def _again(

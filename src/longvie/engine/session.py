@@ -1,86 +1,17 @@
-"""Steering a video while it is made: what may be changed, and what became of each wish. No threads, no sockets.
+"""Steering a video while it is made: wishes (`engine.changes`), and what became of each. No threads, no sockets.
 
 A wish waits until the next block begins (pending), then it is applied, or refused with the reason. Every one that was
 applied can be written down as JSON and played again, so that a steered run makes the same bytes a second time.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from longvie.controls.text import Line, Timeline, clean
-from longvie.engine.script import Direction, Script
-from longvie.errors import ConfigError, ControlError, LongVieError
-
-
-@dataclass(frozen=True)
-class Say:
-    """Other words from here on, whatever the script would have said later."""
-
-    prompt: str
-
-    def applied(self, script: Script, frame: int) -> Script:
-        """The script with the change from a frame on."""
-        second = frame / script.fps
-        before = tuple(line for line in script.prompts.lines if line.time < second)
-        return replace(script, prompts=Timeline((*before, Line(second, clean(self.prompt))), script.prompts.duration))
-
-    def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return {"change": "words", "prompt": self.prompt}
-
-
-@dataclass(frozen=True)
-class Strength:
-    """Another strength of a control from here on: 0 is off, 1 as trained."""
-
-    control: str
-    strength: int | float
-
-    def applied(self, script: Script, frame: int) -> Script:
-        """The script with the change from a frame on."""
-        old = direction_of(script, self.control)
-        if frame <= old.start:
-            return _exchanged(script, old, replace(old, strength=self.strength, turns=()))
-        turns = tuple(turn for turn in old.turns if turn[0] < frame)
-        return _exchanged(script, old, replace(old, turns=(*turns, (frame, self.strength))))
-
-    def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return {"change": "strength", "control": self.control, "strength": self.strength}
-
-
-@dataclass(frozen=True)
-class Follow:
-    """A control from here on, instead of the one that has its name so far: other tracks, another depth.
-
-    Attributes:
-        direction: its signal counts from the first frame of the video on, as all do.
-        source: how whoever keeps the journal finds it again.
-    """
-
-    direction: Direction
-    source: str = ""
-
-    def applied(self, script: Script, frame: int) -> Script:
-        """The script with the change from a frame on."""
-        name = self.direction.name
-        new = replace(self.direction, name=f"{name}@{frame}" if frame else name, start=frame)
-        kept = []
-        for old in script.controls:
-            if old.name.split("@")[0] != name or old.ends(script.frames) <= frame:
-                kept.append(old)
-            elif old.start < frame:
-                kept.append(replace(old, stop=frame, turns=tuple(turn for turn in old.turns if turn[0] < frame)))
-        return replace(script, controls=(*kept, new))
-
-    def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return {"change": "control", "control": self.direction.name, "source": self.source}
-
-
-Change: TypeAlias = Say | Strength | Follow
+from longvie.engine.changes import Change
+from longvie.engine.script import Script
+from longvie.errors import LongVieError
 
 
 @dataclass(frozen=True)
@@ -104,8 +35,6 @@ class Outcome:
 
 
 Tell = Callable[[Outcome], None]
-Find = Callable[[str, str], Direction]
-"""Opens a control by its name and by where it came from."""
 Recorded: TypeAlias = tuple[int, Change]
 """A change that held from this frame of the video on."""
 
@@ -170,40 +99,3 @@ class Steering:
     def _say(self, outcome: Outcome) -> None:
         for tell in self._tell:
             tell(outcome)
-
-
-def change_from(facts: Mapping[str, Any], find: Find | None = None) -> Change:
-    """The change that `to_json` wrote.
-
-    Args:
-        find: opens a control by its name and source.
-
-    Raises:
-        ConfigError: no such change, or one that needs a file and nobody finds it.
-    """
-    kind = facts.get("change")
-    if kind == "words":
-        return Say(str(facts["prompt"]))
-    if kind == "strength":
-        return Strength(str(facts["control"]), float(facts["strength"]))
-    if kind == "control" and find is not None:
-        name, source = str(facts["control"]), str(facts["source"])
-        return Follow(find(name, source), source)
-    raise ConfigError(f"a recorded change of kind {str(kind)[:40]!r} cannot be made again")
-
-
-def direction_of(script: Script, name: str) -> Direction:
-    """The newest control of a name.
-
-    Raises:
-        ControlError: the video has none.
-    """
-    found = [direction for direction in script.controls if name in (direction.name, direction.name.split("@")[0])]
-    if not found:
-        known = ", ".join(direction.name for direction in script.controls) or "none"
-        raise ControlError(f"the video has no control {name[:60]!r}; it has {known}", code="control_unknown")
-    return found[-1]
-
-
-def _exchanged(script: Script, old: Direction, new: Direction) -> Script:
-    return replace(script, controls=tuple(new if it is old else it for it in script.controls))

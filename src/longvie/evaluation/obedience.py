@@ -92,7 +92,7 @@ def known(number: int, truth: Float[Tensor, "3 f h w"]) -> Float[Tensor, "3 f h 
     grid = places / places.new_tensor([width, height]) * 2 - 1
     sources = truth[:, 0].expand(len(grid), -1, -1, -1)
     moved = functional.grid_sample(sources, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return fill(moved, visible[:, None].to(moved), truth[:, 0])[0].transpose(0, 1)
+    return fill(moved, visible[:, None].to(moved), truth[:, 0]).transpose(0, 1)
 
 
 def fingerprint(number: int) -> str:

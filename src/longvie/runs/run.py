@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from longvie.engine.changes import Find, change_from
 from longvie.engine.script import Script
-from longvie.engine.session import Find, Outcome, Recorded, Steering, change_from
+from longvie.engine.session import Outcome, Recorded, Steering
 from longvie.engine.stream import Chunk, Progress
 from longvie.errors import InputError, Interrupted, LongVieError, ResourceError
 from longvie.journal import Event, Journal, locked, now
