@@ -7,7 +7,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import av
 import numpy as np
@@ -105,11 +105,20 @@ def threads(count: int | None = None) -> int:
     return torch.get_num_threads()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """One thread for a while, then as many as before."""
+    return _some_threads(1)
+
+
+def half_the_threads() -> AbstractContextManager[None]:
+    """Half of them for a while, for each of two who compute side by side."""
+    return _some_threads(max(1, threads() // 2))
+
+
+@contextmanager
+def _some_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -134,7 +134,8 @@ def _moved(given: str, view: float) -> "Change":
     from longvie.errors import ConfigError
     from longvie.presets import brief
 
-    paces = dict(part.strip().partition("=")[::2] for part in given.split(",") if part.strip())
+    parts = [part.partition("=") for part in given.split(",") if part.strip()]
+    paces = {name.strip(): number for name, _, number in parts}
     if unknown := sorted(set(paces) - set(Move.FASTEST)):
         raise ConfigError(f"--camera has no {brief(unknown[0])}; it knows {', '.join(Move.FASTEST)}")
     values = _numbers(",".join(paces.values()), "--camera", given, "pan=10,forward=0.2", range(1, 7)) if paces else []

@@ -16,7 +16,7 @@ from longvie.engine import conditioning
 from longvie.engine.light import NewWords, airy, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import ClipState, Given, LatentSeam, Moving, opened, part_of
+from longvie.engine.seam import ClipState, Encoded, Given, LatentSeam, Moving, opened, part_of
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.control_branch import ControlInput
 from longvie.models.models import Models
@@ -225,11 +225,27 @@ class BlockSeam(LatentSeam):
         return conditioning.given(latents, torch.ones(1, latents.shape[2], device=latents.device))
 
     def given(
-        self, script: Script, span: Span, state: ClipState, heard: NewWords | None = None
+        self,
+        script: Script,
+        span: Span,
+        state: ClipState,
+        heard: NewWords | None = None,
+        ready: Encoded | None = None,
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
         assert isinstance(state, LiveState)
-        return super().given(script, span, self._ready(script, span, state), heard)
+        if ready is None or ready.moving is None:
+            state = self._ready(script, span, state)
+        return super().given(script, span, state, heard, ready)
+
+    def ready(self, script: Script, span: Span, state: LiveState) -> Encoded:
+        """What of a block can be made while the one before it is: its controls; and the picture that moves, unless it
+        is to be taken anew. Moves `state.moves` on.
+        """
+        encoded = self.encoded(script, span, state)
+        if state.moves is None or self._renewed(script, span, state) is not state:
+            return encoded
+        return replace(encoded, moving=self._moved(script, span, state))
 
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
         return state.picked if isinstance(state, LiveState) else -1
@@ -237,16 +253,24 @@ class BlockSeam(LatentSeam):
     def _history(self, state: ClipState) -> None:  # noqa: ARG002 - as the other seam's
         return None
 
-    def _ready(self, script: Script, span: Span, state: LiveState) -> LiveState:
-        """With another known picture, where it is time for one or other controls move it, and on its way to here."""
+    def _renewed(self, script: Script, span: Span, state: LiveState) -> LiveState:
+        """With another known picture, where it is time for one or other controls move it."""
         tracks, depth = self._movers(script, span)
         if tracks is None or self.models.card.holds != "moved":
             return state
         follows, last = f"{tracks.name} {'' if depth is None else depth.name}", span.start - 1
         if span.lone:
-            state = replace(state, known=script.picture, picked=0, follows=follows, moves=None)
-        elif state.known is None or follows != state.follows or last - state.picked >= self.renews * self.strides.time:
-            state = replace(state, known=state.tail, picked=last, follows=follows, moves=None)
+            return replace(state, known=script.picture, picked=0, follows=follows, moves=None)
+        if state.known is None or follows != state.follows or last - state.picked >= self.renews * self.strides.time:
+            return replace(state, known=state.tail, picked=last, follows=follows, moves=None)
+        return state
+
+    def _ready(self, script: Script, span: Span, state: LiveState) -> LiveState:
+        """With a known picture on its way to here."""
+        tracks, _ = self._movers(script, span)
+        if tracks is None or self.models.card.holds != "moved":
+            return state
+        state, last = self._renewed(script, span, state), span.start - 1
         if state.known is None or state.picked >= tracks.signal.frames:
             return replace(state, moves=None)
         if state.moves is not None and state.moves.at == last:

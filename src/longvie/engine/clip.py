@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from longvie import runtime
 from longvie.engine import flow
+from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.light import SECONDS, NewWords
 from longvie.engine.script import Script, Span
-from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Given, LatentSeam, PixelSeam, Quirks
+from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Encoded, Given, LatentSeam, PixelSeam, Quirks
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
 from longvie.models.models import Card, Models
@@ -131,15 +133,24 @@ class ClipEngine:
 
     def _run(self, script: Script, spans: list[Span], state: ClipState, tell: OnProgress) -> Iterator[Chunk]:
         noise, words = self.noise(script), Words(self.models, self._place)
-        for span in spans[state.clip :]:
-            progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
-            given, state = self.seam.given(script, span, state, self._new_words(spans, span, words, noise))
-            said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
-            latents = self.sample(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
-            for chunk in self._shown(latents, script, span, state, given):
-                state = chunk.state if isinstance(chunk.state, ClipState) else state
-                yield chunk
-                tell(replace(progress, step=self.config.steps, frames=chunk.stop))
+        with ahead(wanted=isinstance(self.seam, LatentSeam)) as beside:
+            for span in spans[state.clip :]:
+                progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
+                heard, ready = self._new_words(spans, span, words, noise), beside.take(span)
+                given, state = self.seam.given(script, span, state, heard, ready)
+                self._begin(beside, script, spans[span.clip + 1 : span.clip + 2], state)
+                said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
+                latents = self.sample(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
+                for chunk in self._shown(latents, script, span, state, given):
+                    state = chunk.state if isinstance(chunk.state, ClipState) else state
+                    yield chunk
+                    tell(replace(progress, step=self.config.steps, frames=chunk.stop))
+
+    def _begin(self, beside: Ahead[Encoded], script: Script, following: list[Span], state: ClipState) -> None:
+        """The controls of the clip after this one."""
+        for span in following:
+            if isinstance(self.seam, LatentSeam):
+                beside.begin(span, partial(self.seam.encoded, script, span, state))
 
     def _new_words(self, spans: list[Span], span: Span, words: "Words", noise: flow.Latents) -> NewWords | None:
         """What is to be found out of the light, where a clip is under other words than the one before."""

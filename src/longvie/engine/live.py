@@ -15,12 +15,13 @@ from torch import Tensor
 
 from longvie import runtime
 from longvie.engine import flow
+from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.blocks import BlockSeam, LiveState, Pasts
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
 from longvie.engine.light import SECONDS, NewWords
 from longvie.engine.memory import Window
 from longvie.engine.script import Script, Span
-from longvie.engine.seam import Given
+from longvie.engine.seam import Encoded, Given
 from longvie.engine.session import Steering
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
@@ -192,32 +193,37 @@ class LiveEngine:
         return self._run(script, state, on_progress or (lambda _progress: None), steering or Steering())
 
     def _run(self, script: Script, state: LiveState, tell: OnProgress, steering: Steering) -> Iterator[Chunk]:
-        words, count, strides = (
-            Words(self.models, self._place),
-            len(self.spans(script)),
-            self.models.autoencoder.strides,
-        )
-        for number in range(state.clip, count):
-            start = state.made
-            script = steering.applied(script, number, start, self.check)
-            span = self.config.span(script, number, strides)
-            progress = Progress(number, count, 0, self.config.steps, span.new, script.frames)
-            said, heard = words(span.prompt), None
-            if state.heard not in ("", span.prompt):
-                heard = self._new_words(span, state, words)
-                self.hear(state, span, words)
-            given, moved = self.seam.given(script, span, state, heard)
-            state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
-            latents = self.sample(span, state, said, given, progress, tell)
-            self.keep(span, state, said, given, latents)
-            for frames, after in self.seam.frames(latents, span, state, given):
-                state = after if isinstance(after, LiveState) else state
-                wanted = frames[:, : script.frames - start]
-                last = after is not None
-                saved = last and (number % PART == PART - 1 or number == count - 1)
-                yield Chunk(start, script.fps, wanted, state.copy() if saved else None, self.seam.rounding)
-                start += frames.shape[1]
-                tell(replace(progress, step=self.config.steps, frames=min(start, script.frames)))
+        words, count, strides = Words(self.models, self._place), len(self.spans(script)), self.seam.strides
+        with ahead() as beside:
+            for number in range(state.clip, count):
+                start = state.made
+                script = steering.applied(script, number, start, self.check)
+                span = self.config.span(script, number, strides)
+                progress = Progress(number, count, 0, self.config.steps, span.new, script.frames)
+                said, heard = words(span.prompt), None
+                if state.heard not in ("", span.prompt):
+                    heard = self._new_words(span, state, words)
+                    self.hear(state, span, words)
+                ready = beside.take((id(script), number))
+                given, moved = self.seam.given(script, span, state, heard, ready)
+                state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
+                if number + 1 < count:
+                    self._begin(beside, script, self.config.span(script, number + 1, strides), state)
+                latents = self.sample(span, state, said, given, progress, tell)
+                self.keep(span, state, said, given, latents)
+                for frames, after in self.seam.frames(latents, span, state, given):
+                    state = after if isinstance(after, LiveState) else state
+                    wanted = frames[:, : script.frames - start]
+                    last = after is not None
+                    saved = last and (number % PART == PART - 1 or number == count - 1)
+                    yield Chunk(start, script.fps, wanted, state.copy() if saved else None, self.seam.rounding)
+                    start += frames.shape[1]
+                    tell(replace(progress, step=self.config.steps, frames=min(start, script.frames)))
+
+    def _begin(self, beside: Ahead[Encoded], script: Script, span: Span, state: LiveState) -> None:
+        """What the next block needs, if its words are these: others change the light of the picture that moves."""
+        if span.prompt == state.heard:
+            beside.begin((id(script), span.clip), lambda: self.seam.ready(script, span, state))
 
     @property
     def _place(self) -> torch.device:

@@ -262,6 +262,18 @@ class Moving:
     latents: Float[Tensor, "1 c l h w"] | None = None  # where they are known already
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The controls of a span: what the network is told, what their encoders remember, pictures for the decoder; and
+    the picture that moves, where it is known by now.
+    """
+
+    inputs: tuple[ControlInput, ...]
+    states: Mapping[str, AutoencoderState]
+    drawn: dict[str, Tensor]
+    moving: Moving | None = None
+
+
 class LatentSeam(_Seam):
     """Ours: the next clip sees the first latent frame of the video and the last few, clean, as tokens before its own;
     the decoder and the controls' encoders go on. Nothing but the picture that tracks move (`_carried`) is decoded and
@@ -296,36 +308,50 @@ class LatentSeam(_Seam):
         first = 0 if span.lone else 1
         return noise[:, :, first : first + len(span.groups(self.strides))]
 
-    def given(
-        self, script: Script, span: Span, state: ClipState, heard: NewWords | None = None
-    ) -> tuple[Given, ClipState]:
-        """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
-        are `heard` that are new, with a turn of light.
-        """
-        models, inputs, states, drawn = self.models, [], {}, dict[str, Tensor]()
+    def encoded(self, script: Script, span: Span, state: ClipState) -> "Encoded":
+        """The controls of a span; of the state it reads what their encoders remember, and nothing else."""
+        inputs, states, drawn = [], {}, dict[str, Tensor]()
         for direction, strength in self.on(script, span):
             name, kept = direction.control.name, list[Tensor]()
             latents, states[direction.name] = self._encoded(direction, span, state, kept)
-            channels = conditioning.widened(latents, models.transformer.config["in_channels"])
+            channels = conditioning.widened(latents, self.models.transformer.config["in_channels"])
             kind = self.kind(direction)
             inputs.append(ControlInput(direction.control.branch, channels, strength, kind, name=direction.name))
             if kept and name in CHANNELS and name not in drawn:
                 drawn[name] = torch.cat(kept, dim=1) * self._per_frame(strength, span)
+        return Encoded(tuple(inputs), states, drawn)
+
+    def given(
+        self,
+        script: Script,
+        span: Span,
+        state: ClipState,
+        heard: NewWords | None = None,
+        ready: "Encoded | None" = None,
+    ) -> tuple[Given, ClipState]:
+        """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
+        are `heard` that are new, with a turn of light. Its controls may be `ready`.
+        """
+        models = self.models
+        encoded = self.encoded(script, span, state) if ready is None else ready
+        inputs, drawn = encoded.inputs, encoded.drawn
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
         state = state if heard is None else self._turned(script, span, state, heard, inputs)
-        moved = self._moved(script, span, state) if models.card.holds == "moved" else None
+        moved = encoded.moving
+        if moved is None and models.card.holds == "moved":
+            moved = self._moved(script, span, state)
         condition, moves = self._condition(script, span, state, moved)
         given = Given(
             condition=condition,
             history=history,
             history_times=times,
-            controls=tuple(inputs),
+            controls=inputs,
             beats=self.beats(script, span),
             guides=self._guides(script, span, moved, moves, drawn) if models.autoencoder.guides else None,
             known=moved.shown.part(slice(-1, None)) if moved is not None and bool(moves[-1]) else None,
         )
-        return given, replace(state, controls=states)
+        return given, replace(state, controls=encoded.states)
 
     def frames(
         self,
@@ -517,6 +543,7 @@ class PixelSeam(_Seam):
         span: Span,
         state: ClipState,
         heard: NewWords | None = None,  # noqa: ARG002 - these models copy no picture whose light could be old
+        ready: Encoded | None = None,  # noqa: ARG002 - nothing of a clip is known before the one before it is made
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span; the state stays."""
         picture, history = script.picture, None
