@@ -20,6 +20,7 @@ from longvie.training.stages.autoencoder import AutoencoderStage, grown
 from longvie.training.stages.base import BaseStage
 from longvie.training.stages.causal import CausalStage
 from longvie.training.stages.control import ControlStage
+from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Stage, Trainer
@@ -46,6 +47,11 @@ def history(folder: Path) -> Stage:
 def causal(folder: Path) -> Stage:
     models = small_models()
     return CausalStage(models.transformer, models.words, models.autoencoder, noisy_pool(folder), noisy_pool(folder, 1))
+
+
+def distill(folder: Path) -> Stage:
+    models = small_models()
+    return DistillStage(models.transformer, models.words, models.autoencoder, noisy_pool(folder), noisy_pool(folder, 1))
 
 
 def control(folder: Path) -> Stage:
@@ -81,7 +87,9 @@ def played(folder: Path, kind: str) -> Room:
     return Room.open(root, "guessed")
 
 
-@pytest.fixture(params=[autoencoder, finish, likely, base, history, causal, control], ids=lambda build: build.__name__)
+@pytest.fixture(
+    params=[autoencoder, finish, likely, base, history, causal, distill, control], ids=lambda build: build.__name__
+)
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:
     folder = rendered(tmp_path_factory)
     return lambda: request.param(folder)

@@ -73,7 +73,7 @@ def test_the_result_is_a_model_folder_that_the_engine_runs(trained: tuple[Path, 
 
 def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, list[str]]) -> None:
     folder, told = trained
-    assert told[-1].startswith("pack: world holds history and causal, ")
+    assert told[-1].startswith("pack: world holds history and distill, ")
     packed = models.load(folder / "world").transformer.state_dict()
     decoder = TinyAutoencoder.from_pretrained(folder / "likely" / "autoencoder").state_dict()
     shipped = models.load(folder / "world").autoencoder

@@ -11,6 +11,7 @@
     history ────── base, worn → `history/` transformer and words
     likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
     causal ─────── history → `causal/`, the transformer of the live engine
+    distill ────── causal → `distill/`, the same after blocks of its own
     pack ───────── everything → `world/`, a model folder with its card
 
 A recipe is minutes of the wall clock, so that it fits any machine; the device changes the batch, nothing else.
@@ -43,6 +44,7 @@ from longvie.training.stages import base
 from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, grown, start
 from longvie.training.stages.base import SHIFT, BaseStage
 from longvie.training.stages.causal import CausalStage
+from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.trainer import Recipe, Stage, Trainer
@@ -59,9 +61,10 @@ STAGES = (
     "history",
     "likely",
     "causal",
+    "distill",
     "pack",
 )
-TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal")  # those that take minutes
+TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal", "distill")  # they take minutes
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
@@ -108,9 +111,9 @@ class Plan:
 
     clips: int = 900
     played: int = 300  # more clips: base has not seen them, and makes them itself
-    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0)  # of the stages `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3)  # Muon's rates
+    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0, 25.0)  # of the stages `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4, 2e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3, 6e-4)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -133,7 +136,7 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0, 2.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -321,6 +324,13 @@ def _causal(folder: Path, plan: Plan, device: str, report: Report) -> None:
     _trainer(stage, plan, folder / "causal", device).run(report)
 
 
+def _distill(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 3)
+    transformer, words = _trained(folder / "causal")
+    stage = DistillStage(transformer, words, frozen(folder), *_pools(folder, plan.unseen), scale=plan.scale).to(device)
+    _trainer(stage, plan, folder / "distill", device).run(report)
+
+
 def _last(folder: Path) -> Path:
     """Where the transformer of the clip engine lies that was trained last: here, or before this training began."""
     rooms = ("history", "base", ORIGIN)
@@ -347,7 +357,7 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
         steps=plan.steps,
     )
     begun = (folder.parent / ORIGIN).exists()
-    if stage.name in ("history", "likely", "causal") or begun:  # they go on from what is trained
+    if stage.name in ("history", "likely", "causal", "distill") or begun:  # they go on from what is trained
         recipe = replace(recipe, warmup=50, hold=0.1)
     if stage.name == "base" and begun:
         recipe = replace(recipe, rate=AGAIN * recipe.rate, matrices=AGAIN * recipe.matrices)
@@ -357,7 +367,8 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
 def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noqa: ARG001
     """The newest transformer there is, with its card, as a model folder."""
     transformer, words = _trained(_last(folder))
-    live = folder / "causal" / "transformer"
+    rooms = (folder / name / "transformer" for name in ("distill", "causal"))
+    live = next((it for it in rooms if it.exists()), None)
     card = Card(
         name="world",
         size=(96, 176),
@@ -371,10 +382,11 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
     )
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)
-    causal = VideoTransformer.from_pretrained(live) if live.exists() else None
+    causal = None if live is None else VideoTransformer.from_pretrained(live)
     card = models.save(Models(card, transformer, frozen(folder), words, live=causal), target)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    report(f"pack: {target.name} holds {_last(folder).name}{' and causal' if causal else ''}, {size / 1e6:.1f} MB")
+    held = _last(folder).name if live is None else f"{_last(folder).name} and {live.parent.name}"
+    report(f"pack: {target.name} holds {held}, {size / 1e6:.1f} MB")
 
 
 _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
@@ -389,5 +401,6 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "history": _history,
     "likely": _likely,
     "causal": _causal,
+    "distill": _distill,
     "pack": _pack,
 }
