@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import longvie
-from longvie import LongVie, LongVieConfig, api
+from longvie import LongVie, LongVieConfig, api, catalogue
 from longvie.api import regrouped
 from longvie.data.export import Export, export
 from longvie.errors import ConfigError, ControlError, InputError, WeightsError
@@ -149,10 +149,10 @@ def test_a_folder_with_a_card_is_a_model(tmp_path: Path) -> None:
     save(tiny(), tmp_path / "mine")
     model = LongVie.from_pretrained(tmp_path / "mine")
     assert model.generate(PROMPT, duration_sec=1).frames.shape == (16, 32, 48, 3)
-    assert api.verify(ModelSection(ckpt=str(tmp_path / "mine"))) > 0
+    assert catalogue.verify(ModelSection(ckpt=str(tmp_path / "mine"))) > 0
     shutil.rmtree(tmp_path / "mine" / "words")
     with pytest.raises(WeightsError):
-        api.verify(ModelSection(ckpt=str(tmp_path / "mine")))
+        catalogue.verify(ModelSection(ckpt=str(tmp_path / "mine")))
 
 
 @pytest.mark.parametrize("name", ["tiy", "nowhere/at/all", "weights.pt", "http://x/y", ""])
@@ -162,7 +162,7 @@ def test_models_that_are_none_are_refused_by_name(name: str) -> None:
 
 
 def test_embedded_weights_that_are_missing_are_told_honestly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(api, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
     with pytest.raises(WeightsError, match="holds no weights") as refused:
         LongVie()
     assert "--model tiny" in str(refused.value)

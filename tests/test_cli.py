@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from longvie import api, cli
+from longvie import api, catalogue, cli
 from longvie.data.export import Export, export
 from longvie.errors import LongVieError
 from longvie.evaluation import obedience
@@ -185,10 +185,10 @@ def test_unknown_controls_name_the_nearest(longvie: object, scene: Path) -> None
 
 
 def test_models_list_and_show(longvie: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(api, "WEIGHTS", tmp_path / "nothing")
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path / "nothing")
     code, out, _ = longvie("models", "list")
     assert code == 0
-    assert all(name in out for name in api.NAMES)
+    assert all(name in out for name in catalogue.NAMES)
     assert "random weights" in out
     code, out, _ = longvie("models", "show", "tiny")
     assert code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from longvie import cli
-from longvie.api import NAMES
+from longvie.catalogue import NAMES
 from longvie.presets import LongVieConfig
 
 ROOT = Path(__file__).parent.parent

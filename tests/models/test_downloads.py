@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from longvie import LongVie, api, cli
+from longvie import LongVie, catalogue, cli
 from longvie.errors import WeightsError
 from longvie.models import downloads
 from longvie.models.downloads import LongLive, longlive, snapshots
@@ -160,12 +160,12 @@ def test_from_a_cache_as_it_is_fetched_to_the_model(cache: Path, layout: str) ->
     before = listing(cache)
     section = ModelSection(ckpt="longlive-1.3b")
     with pytest.raises(WeightsError, match="must be converted first") as caught:
-        api.longlive_files(section, cache=cache)
+        catalogue.longlive_files(section, cache=cache)
     said = str(caught.value)
     base = "models/LongLive-1.3B/longlive_base.safetensors --part generator && "
     assert base in said and said.endswith("models/LongLive-1.3B/lora.safetensors --part generator_lora")
     run_all(said)
-    models = read_longlive(api.longlive_files(section, cache=cache), dtype=torch.float32)
+    models = read_longlive(catalogue.longlive_files(section, cache=cache), dtype=torch.float32)
     assert models.card == LONGLIVE_1_3B
     changed = network.state_dict()["blocks.1.ffn.2.weight"]
     down, up = (pair[f"base_model.model.blocks.1.ffn.2.lora_{half}.weight"] for half in "AB")
@@ -194,7 +194,7 @@ def state(capsys: pytest.CaptureFixture[str]) -> str:
     """What `models list` says of the model."""
     assert cli.run(["models", "list"]) == 0
     assert "longlive-1.3b" in capsys.readouterr().out
-    return api.state_of("longlive-1.3b")[-1]
+    return catalogue.state_of("longlive-1.3b")[-1]
 
 
 def test_a_pickle_that_is_named_is_answered_with_its_command(cache: Path, tmp_path: Path) -> None:
@@ -203,12 +203,12 @@ def test_a_pickle_that_is_named_is_answered_with_its_command(cache: Path, tmp_pa
     touched(ours / "base.pt", ours / "lora.safetensors", ours / "longlive_base.pt")
     section = ModelSection(ckpt="longlive-1.3b", live=str(ours / "base.pt"))
     with pytest.raises(WeightsError) as caught:
-        api.longlive_files(section, cache=cache)
+        catalogue.longlive_files(section, cache=cache)
     command = f"longvie models convert {ours / 'base.pt'} {ours / 'base.safetensors'} --part generator"
     assert str(caught.value).endswith(f"must be converted first: {command}")
     section = ModelSection(ckpt="longlive-1.3b", live=str(ours / "mine.safetensors"))  # as it is to be called
     with pytest.raises(WeightsError) as caught:
-        api.longlive_files(section, cache=cache)
+        catalogue.longlive_files(section, cache=cache)
     command = f"longvie models convert {ours / 'longlive_base.pt'} {ours / 'mine.safetensors'} --part generator"
     assert str(caught.value).endswith(command)
 

@@ -36,7 +36,7 @@ TRACEBACK = "--traceback"
 def doctor() -> None:
     """Facts about this machine that explain a speed or a failure."""
     from longvie import runtime
-    from longvie.api import NAMES, state_of
+    from longvie.catalogue import NAMES, state_of
 
     facts = runtime.doctor() | {f"model {row[0]}": row[-1] for row in map(state_of, NAMES)}
     table(("", ""), [(name, str(value)) for name, value in facts.items()])

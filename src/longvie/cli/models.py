@@ -12,7 +12,7 @@ app = typer.Typer(help="Models: which there are, what they can do, and pickles a
 @app.command("list")
 def listed() -> None:
     """The models that this version knows by name."""
-    from longvie.api import NAMES, state_of
+    from longvie.catalogue import NAMES, state_of
 
     table(("name", "made at", "controls", "state"), [state_of(name) for name in NAMES])
 
@@ -23,8 +23,8 @@ def show(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its hash.")] = False,
 ) -> None:
     """What a model was made for, as its card says."""
-    from longvie.api import card_of
-    from longvie.api import verify as compared
+    from longvie.catalogue import card_of
+    from longvie.catalogue import verify as compared
     from longvie.presets import ModelSection
 
     section = ModelSection(ckpt=name)

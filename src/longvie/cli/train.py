@@ -86,7 +86,7 @@ def _folder(name: str) -> Path:
     Raises:
         ConfigError: a model that is no folder of trained weights.
     """
-    from longvie.api import folder_of
+    from longvie.catalogue import folder_of
     from longvie.presets import ModelSection
 
     found = folder_of(ModelSection(ckpt=name))
