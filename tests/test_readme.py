@@ -40,7 +40,7 @@ def test_the_python_of_the_readme_runs(
 
 def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(commands()) == 4
+    assert len(commands()) == 5
     for line in commands():
         words = shlex.split(line)[1:]
         tiny = ["--model", "tiny", "--quiet"] if words[0] == "generate" else []

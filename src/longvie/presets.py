@@ -114,6 +114,8 @@ class ControlsSection:
     segmentation: str | None = None
     keyframes: str | None = None
     beats: str | None = None
+    camera: str | None = None  # its way through the first frame's world: `pan=10[3s] | forward=0.2[2s] | still`
+    camera_view: float = field(default=50.0, metadata=within(5, 150))  # degrees that it sees from top to bottom
     conditions: str | None = None  # LongVie's cond.json
     audio: str | None = None
     depth_content: Literal["metric", "disparity", "picture"] | None = None

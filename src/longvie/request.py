@@ -20,10 +20,11 @@ from torch import Tensor
 from longvie import controls
 from longvie.controls.beats import read_beats, strengths
 from longvie.controls.conditions import Conditions, read_conditions
+from longvie.controls.diorama import read_pace
 from longvie.controls.image import first_picture
 from longvie.controls.keyframes import Keyframe, read_keyframes
 from longvie.controls.text import Line, Timeline, parse, read_timeline
-from longvie.engine.changes import Follow
+from longvie.engine.changes import Follow, Move, travelled
 from longvie.engine.clip import ClipConfig
 from longvie.engine.live import LiveConfig
 from longvie.engine.script import Direction, Script
@@ -171,6 +172,7 @@ def prepare(
         controls=opened.directions(frames),
         beats=_beats(settings.beats, frames, card),
     )
+    script = _with_camera(script, settings.camera, settings.camera_view)
     spans = engine.spans(script, STRIDES)
     loaded = [direction.signal.report for direction in script.controls]
     reports = tuple(str(replace(report, notes=())) for report in loaded)
@@ -372,9 +374,24 @@ def _check_names(config: LongVieConfig, card: Card) -> None:
             "empty",
             code="control_untrained",
         )
-    for name in DIRECTIONS:
-        if getattr(settings, name) is not None and name not in card.controls:
+    moved = ("tracks",) if settings.camera is not None else ()  # what a camera's way is told by
+    for name in (*DIRECTIONS, *moved):
+        if (getattr(settings, name) is not None or name in moved) and name not in card.controls:
             raise ControlError(f"{card.name} was not trained on {name}; it knows {known}", code="control_untrained")
+
+
+def _with_camera(script: Script, camera: str | None, view: float) -> Script:
+    """The script whose camera goes its own way through the world of the first frame.
+
+    Raises:
+        ControlError: nothing that a camera can do, or it travels and no depth is given.
+        ScriptError: a pace begins after the end of the video.
+    """
+    if camera is None:
+        return script
+    way = parse(camera).within(script.frames / script.fps)
+    moves = [(round(line.time * script.fps), Move(**read_pace(line.prompt), view=view)) for line in way.lines]
+    return travelled(script, moves)
 
 
 def _check_twice(given: dict[str, str | None], conditions: Conditions) -> None:

@@ -33,6 +33,9 @@ def generate(
     ] = None,
     keyframes: Annotated[str | None, option("--keyframes", "Pictures at given times, as JSON.")] = None,
     beats: Annotated[str | None, option("--beats", "Seconds of the beats, as JSON.")] = None,
+    camera: Annotated[
+        str | None, option("--camera", "Its way through the first frame: 'pan=10[3s] | forward=0.2[2s] | still'.")
+    ] = None,
     conditions: Annotated[str | None, option("--conditions", "LongVie's cond.json: one clip per entry.")] = None,
     depth_strength: Annotated[float | None, option("--depth-strength", "0 is off, 1 as trained, up to 2.")] = None,
     tracks_strength: Annotated[float | None, option("--tracks-strength", "The same for tracks.")] = None,
@@ -91,6 +94,7 @@ def generate(
             "segmentation": segmentation,
             "keyframes": keyframes,
             "beats": beats,
+            "camera": camera,
             "conditions": conditions,
             "align": align,
             "depth_strength": depth_strength,

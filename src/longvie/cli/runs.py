@@ -130,16 +130,10 @@ def _strength(given: str) -> "Change":
 
 
 def _moved(given: str, view: float) -> "Change":
+    from longvie.controls.diorama import read_pace
     from longvie.engine.changes import Move
-    from longvie.errors import ConfigError
-    from longvie.presets import brief
 
-    parts = [part.partition("=") for part in given.split(",") if part.strip()]
-    paces = {name.strip(): number for name, _, number in parts}
-    if unknown := sorted(set(paces) - set(Move.FASTEST)):
-        raise ConfigError(f"--camera has no {brief(unknown[0])}; it knows {', '.join(Move.FASTEST)}")
-    values = _numbers(",".join(paces.values()), "--camera", given, "pan=10,forward=0.2", range(1, 7)) if paces else []
-    return Move(**dict(zip(paces, values, strict=True)), view=view)
+    return Move(**read_pace(given), view=view)
 
 
 def _dragged(given: str, view: float) -> "Change":

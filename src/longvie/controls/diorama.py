@@ -78,6 +78,29 @@ class Pace:
         return np.array([*turns, self.right, -self.up, self.forward], np.float64)
 
 
+def read_pace(text: str) -> dict[str, float]:
+    """The fields of a pace out of `pan=10, forward=0.2`; `still` is none of them.
+
+    Raises:
+        ControlError: it is not written so (`camera_unreadable`).
+    """
+    found: dict[str, float] = {}
+    for part in text.split(",") if text.strip() != "still" else ():
+        name, _, number = (it.strip() for it in part.partition("="))
+        if name not in Pace.FASTEST:
+            raise ControlError(
+                f"the camera has no {name[:40]!r}; it knows {', '.join(Pace.FASTEST)}, and still",
+                code="camera_unreadable",
+            )
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise ControlError(
+                f"the camera's {name} is {number[:40]!r}; write {name}=0.2", code="camera_unreadable"
+            ) from None
+    return found
+
+
 @dataclass(frozen=True)
 class Pull:
     """A thing that is moved by hand, in the plane of the picture, and stays where it was put.

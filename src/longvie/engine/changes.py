@@ -6,7 +6,7 @@ same script again.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -178,6 +178,24 @@ def _exchanged(script: Script, old: Direction, new: Direction) -> Script:
 
 
 # --- a still world as controls ----------------------------------------------------------------------------------------
+
+
+def travelled(script: Script, moves: Sequence[tuple[int, Move]]) -> Script:
+    """The script whose camera has a way of its own from the first frame on, by what is known of that frame.
+
+    Args:
+        moves: from which frame on which pace holds, in order.
+
+    Raises:
+        ControlError: the camera shall travel where no depth is known.
+    """
+
+    def all_of_it(diorama: Diorama) -> Diorama:
+        for frame, move in moves:
+            diorama = diorama.moving(frame, move)
+        return diorama
+
+    return _staged(script, 0, moves[0][1].view, all_of_it)
 
 
 def _staged(script: Script, frame: int, view: int | float, change: Callable[[Diorama], Diorama]) -> Script:
