@@ -24,7 +24,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     return folder, make(folder, videos=1, seconds=SECONDS, size=(32, 48))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [*MAKERS, "history-0", "renormalised", "live-clear", "live-no-sink"])
 def test_every_maker_makes_a_video_of_the_items_length(suite: tuple[Path, Manifest], name: str, tmp_path: Path) -> None:
     folder, manifest = suite
     item = manifest.items[0]
@@ -44,6 +44,18 @@ def test_baselines_show_what_they_say(suite: tuple[Path, Manifest], tmp_path: Pa
     assert np.abs(nearest[0] - first).mean() < 4
     truth = read_video(order.file("truth.mp4")).astype(int)
     assert np.abs(nearest - truth).mean() <= np.abs(frozen - truth).mean() + 0.5
+
+
+@pytest.mark.parametrize(("usual", "other"), [("model", "history-0"), ("live", "live-no-sink")])
+def test_what_is_otherwise_in_an_ablation_changes_what_comes_later(
+    suite: tuple[Path, Manifest], tmp_path: Path, usual: str, other: str
+) -> None:
+    folder, manifest = suite
+    order = Order(folder, manifest.items[0], "tiny")
+    for name in (usual, other):
+        maker(name).make(order, tmp_path / f"{name}.mp4")
+    own, made = (read_video(tmp_path / f"{name}.mp4").astype(int) for name in (usual, other))
+    assert np.array_equal(own[:9], made[:9]) and not np.array_equal(own[81:], made[81:])
 
 
 def test_an_unknown_maker_is_named() -> None:

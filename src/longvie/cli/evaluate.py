@@ -209,7 +209,9 @@ def results_table(
     out: Annotated[Path, option("--out", "Folder for suite, videos and results.")],
     videos: Annotated[int, typer.Option("--videos", help="How many worlds of a minute.", min=1)] = 100,
     seconds: Annotated[float, typer.Option("--seconds", help="Length of each.")] = 60.0,
-    makers: Annotated[str | None, option("--makers", "Names with commas; default: all.")] = None,
+    makers: Annotated[
+        str | None, option("--makers", "Names with commas, of baselines, models or ablations; default: the first two.")
+    ] = None,
     metrics: Annotated[str, typer.Option("--metrics", help="quick, own, or names with commas.")] = "own",
     model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
     seed: Annotated[int, typer.Option("--seed", help="Of the worlds and of the noise.")] = 0,

@@ -374,14 +374,16 @@ class LatentSeam(_Seam):
 
     def _after(self, latents: Tensor, span: Span, state: ClipState, decoder: AutoencoderState) -> ClipState:
         anchor = latents[:, :, :1].clone() if state.anchor is None else state.anchor
-        recent = latents[:, :, latents.shape[2] - min(self.recent, latents.shape[2]) :].clone()
+        kept = min(max(1, self.recent), latents.shape[2])  # one at least: it is held where nothing else is given
+        recent = latents[:, :, latents.shape[2] - kept :].clone()
         return replace(state, clip=span.clip + 1, made=span.stop, anchor=anchor, recent=recent, decoder=decoder)
 
     def _history(self, state: ClipState) -> Float[Tensor, "1 channels k h w"] | None:
         if state.anchor is None or state.recent is None:
             return None
         config = self.models.transformer.config
-        latents = torch.cat((state.anchor, state.recent), dim=2)
+        seen = state.recent[:, :, max(0, state.recent.shape[2] - self.recent) :]
+        latents = torch.cat((state.anchor, seen), dim=2)
         return latents if config["in_channels"] == latents.shape[1] else conditioning.history_tokens(latents)
 
     def _condition(

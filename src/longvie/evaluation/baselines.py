@@ -6,7 +6,7 @@ number is worth: nobody can be better than the renderer, and who is not better t
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from longvie.errors import ConfigError
 from longvie.evaluation.sources import clip_borders
 from longvie.evaluation.suite import Item, place
 from longvie.media import VideoWriter, read_picture
+from longvie.presets import LongVieConfig
 
 CLIP = 81  # frames that a model makes in one go, of which neighbours share one
 GIVEN = {"depth": "depth.npz", "tracks": "tracks.npz"}
@@ -78,9 +79,10 @@ def maker(name: str) -> Maker:
     Raises:
         ConfigError: there is none.
     """
-    if name not in MAKERS:
-        raise ConfigError(f"no maker {name[:40]!r}; there are {', '.join(MAKERS)}")
-    return MAKERS[name]
+    found = MAKERS.get(name) or ABLATIONS.get(name)
+    if found is None:
+        raise ConfigError(f"no maker {name[:40]!r}; there are {', '.join((*MAKERS, *ABLATIONS))}")
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -117,8 +119,9 @@ def _write(out: Path, item: Item, pictures: Iterator[Picture]) -> None:
 
 
 @cache
-def _model(name: str) -> LongVie:
-    return LongVie.from_pretrained(name, threads=1)
+def _model(name: str, *options: str) -> LongVie:
+    config = LongVieConfig.from_mapping({"model": {"ckpt": name}}).with_options(options)
+    return LongVie(config, threads=1)
 
 
 def _controlled(order: Order, out: Path) -> None:
@@ -133,8 +136,34 @@ def _uncontrolled(order: Order, out: Path) -> None:
     _whole(order, out, {})
 
 
-def _whole(order: Order, out: Path, controls: Mapping[str, Path], engine: Kind = "clip") -> None:
-    _model(order.model).generate(
+def _otherwise(engine: Kind, *options: str) -> Callable[[Order, Path], None]:
+    """The model with options that it is not meant for, to see what those that it is meant for are worth."""
+
+    def make(order: Order, out: Path) -> None:
+        _whole(order, out, {name: order.file(file) for name, file in GIVEN.items()}, engine, options)
+
+    return make
+
+
+def _renormalised(order: Order, out: Path) -> None:
+    """Depth drawn between the percentiles of each clip, as who prepares clip by clip would."""
+    with tempfile.TemporaryDirectory(prefix="longvie-") as room, np.load(order.file(GIVEN["depth"])) as held:
+        drawn = Path(room) / "depth.mp4"
+        with VideoWriter(
+            drawn, fps=order.item.fps, size=order.item.size, metadata={"comment": "depth=picture"}
+        ) as video:
+            for begin in (0, *clip_borders(order.item.frames)):
+                clip = held["disparity"][begin : begin + CLIP - int(begin > 0)].astype(np.float32)
+                far, near = np.percentile(clip, [5, 95])
+                grey = np.clip((near - clip) / max(near - far, 1e-6), 0, 1)
+                video.write(np.repeat(np.rint(255 * grey).astype(np.uint8)[..., None], 3, axis=-1))
+        _whole(order, out, {"depth": drawn, "tracks": order.file(GIVEN["tracks"])})
+
+
+def _whole(
+    order: Order, out: Path, controls: Mapping[str, Path], engine: Kind = "clip", options: Sequence[str] = ()
+) -> None:
+    _model(order.model, *options).generate(
         _timeline(order.item),
         duration_sec=order.item.frames / order.item.fps,
         controls=dict(controls),
@@ -205,6 +234,25 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
             ),
             Maker("model", "the model, with depth and tracks", _controlled, trained=True, borders=True),
             Maker("live", "the same on the live engine, block after block", _live, trained=True),
+        )
+    }
+)
+ABLATIONS: Mapping[str, Maker] = MappingProxyType(
+    {
+        name: Maker(name, title, make, trained=True, borders=not name.startswith("live"))
+        for name, title, make in (
+            ("history-0", "the model without history", _otherwise("clip", "engine.recent=0")),
+            ("history-1", "the model with one latent frame of history", _otherwise("clip", "engine.recent=1")),
+            ("history-2", "the model with two", _otherwise("clip", "engine.recent=2")),
+            ("renormalised", "the model, depth normalised clip by clip", _renormalised),
+            ("live-keep", "live, memory kept when the words change", _otherwise("live", "engine.on_words=keep")),
+            ("live-clear", "live, memory emptied when the words change", _otherwise("live", "engine.on_words=clear")),
+            (
+                "live-no-sink",
+                "live, as much memory but no sink",
+                _otherwise("live", "engine.sink=0", "engine.recent=9"),
+            ),
+            ("live-absolute", "live, positions within the video", _otherwise("live", "engine.positions=absolute")),
         )
     }
 )
