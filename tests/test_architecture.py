@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     {"runs"},
     {"presets"},
     {"request"},
+    {"catalogue"},
     {"api"},
     {"training", "evaluation", "serving"},
     {"bench"},

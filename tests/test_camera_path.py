@@ -84,7 +84,12 @@ def test_models_without_tracks_and_wrong_views_are_refused(files: Path) -> None:
 @pytest.mark.parametrize("engine", ["clip", "live"])
 def test_a_video_is_made_and_made_again_from_its_run(files: Path, tmp_path: Path, engine: str) -> None:
     model = LongVie.from_pretrained("tiny")
-    how: dict[str, Any] = {"prompt": "a red ball", "duration_sec": 33 / 16, "image": files / "first.png", "engine": engine}
+    how: dict[str, Any] = {
+        "prompt": "a red ball",
+        "duration_sec": 33 / 16,
+        "image": files / "first.png",
+        "engine": engine,
+    }
     for name in ("a", "b"):
         model.generate(controls={"depth": files / "depth.npz", "camera": WAY}, out=tmp_path / f"{name}.mp4", **how)  # type: ignore[dict-item]
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()

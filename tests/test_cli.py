@@ -374,6 +374,15 @@ def test_bench_speed_gives_three_rates_in_order(longvie: object) -> None:
     assert facts["frames"] == 16
 
 
+def test_bench_steer_tells_how_long_a_wish_waits(longvie: object) -> None:
+    code, out, err = longvie("bench", "steer", "--model", "tiny", "--duration", "5", "--wishes", "4", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["wishes"] == 4 and facts["stalled_s"] < 1
+    assert facts["block_median_s"] < facts["wait_median_s"] + 0.75
+    assert 0 < facts["wait_median_s"] <= facts["wait_95_s"] <= facts["wait_longest_s"] < 3
+
+
 def test_bench_controls_compares_with_the_frozen_first_frame(longvie: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(obedience, "GIVEN", {"depth": ("depth",), "no controls": ()})
     score = obedience.Score(0.5, 20.0, 0.9)

@@ -41,6 +41,29 @@ def speed(
         table(("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items()])
 
 
+@app.command("steer")
+def steer(
+    model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
+    duration: Annotated[float, typer.Option("--duration", help="Seconds, shown at the model's rate.")] = 60.0,
+    wishes: Annotated[int, typer.Option("--wishes", help="How many, at random moments.", min=1, max=10_000)] = 40,
+    device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
+    threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """How long a viewer of a live video waits for what he asks for, when every block is made just in time."""
+    from longvie.bench import steered
+    from longvie.presets import LongVieConfig, apply, read_duration
+
+    section = {"ckpt": model, "duration": read_duration(duration, "--duration")}
+    config = apply(LongVieConfig.from_mapping({"model": {"ckpt": model}}), {"model": section})
+    with Meter("measuring") as meter:
+        facts = steered(config, wishes=wishes, device=device, threads=threads, tell=meter.at)
+    if as_json:
+        print(json.dumps(facts, indent=1))
+    else:
+        table(("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items()])
+
+
 @app.command("controls")
 def controls(
     model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",

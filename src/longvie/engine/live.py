@@ -6,6 +6,7 @@ made, and memory does not grow with length.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,15 +211,19 @@ class LiveEngine:
                 if number + 1 < count:
                     self._begin(beside, script, self.config.span(script, number + 1, strides), state)
                 latents = self.sample(span, state, said, given, progress, tell)
-                self.keep(span, state, said, given, latents)
+                remember = partial(self.keep, span, state, said, given, latents)
+                saves = number % PART == PART - 1 or number == count - 1
+                if saves:
+                    remember()
                 for frames, after in self.seam.frames(latents, span, state, given):
                     state = after if isinstance(after, LiveState) else state
                     wanted = frames[:, : script.frames - start]
-                    last = after is not None
-                    saved = last and (number % PART == PART - 1 or number == count - 1)
+                    saved = saves and after is not None
                     yield Chunk(start, script.fps, wanted, state.copy() if saved else None, self.seam.rounding)
                     start += frames.shape[1]
                     tell(replace(progress, step=self.config.steps, frames=min(start, script.frames)))
+                if not saves:  # only then: what is made is seen sooner
+                    remember()
 
     def _begin(self, beside: Ahead[Encoded], script: Script, span: Span, state: LiveState) -> None:
         """What the next block needs, if its words are these: others change the light of the picture that moves."""
