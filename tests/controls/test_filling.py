@@ -24,7 +24,7 @@ def on_the_ground(
 ) -> tuple[torch.Tensor, Remembered]:
     """Filled where nothing stands on it."""
     none = torch.zeros(len(video), NUMBERS, dtype=torch.bool)
-    pictures, seen, known = fill_things(video, visible, depth, torch.full(depth.shape, FLOOR), none, earlier)
+    pictures, seen, known = fill_things(video, visible, depth, torch.full(depth.shape, FLOOR), none, None, earlier)
     assert not seen.any()
     return pictures, known
 

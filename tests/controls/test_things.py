@@ -107,5 +107,5 @@ def test_colours_are_remembered_while_a_thing_is_hidden() -> None:
     whole, seen, _ = fill_things(video, visible, depth, numbers, new)
     assert torch.allclose(whole[-1, :, 10, 22], torch.tensor(blue), atol=0.05) and seen[-1, 10, 22]
     first, _, kept = fill_things(video[:7], visible[:7], depth[:7], numbers[:7], new[:7])
-    rest, _, _ = fill_things(video[7:], visible[7:], depth[7:], numbers[7:], new[7:], kept)
+    rest, _, _ = fill_things(video[7:], visible[7:], depth[7:], numbers[7:], new[7:], None, kept)
     assert torch.allclose(torch.cat([first, rest]), whole, atol=1e-6)

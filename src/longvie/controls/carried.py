@@ -98,6 +98,7 @@ class Carrying:
         self._group: _Known | None = None
         self._last: _Sources | None = None
         self._things = Things()
+        self._first: Int[Tensor, "1 h w"] | None = None  # the things of the picture
         self._remembered: Remembered | None = None
 
     def take(self, frames: int) -> Moved:
@@ -142,7 +143,10 @@ class Carrying:
             pictures = fill(video, visible, self.picture)
         else:
             numbers, new = self._things.take(depth, flat)
-            pictures, things, self._remembered = fill_things(video, visible, depth, numbers, new, self._remembered)
+            self._first = numbers[:1] if self._first is None else self._first
+            source = _sampled(self._first[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
+            own = (source.round() == numbers) | ~torch.isin(numbers, self._first)
+            pictures, things, self._remembered = fill_things(video, visible, depth, numbers, new, own, self._remembered)
             things = (things & (depth > SKY))[None]
         return Moved(pictures.transpose(0, 1), last.visible[None], things)
 

@@ -5,12 +5,17 @@ and what was seen a moment ago is remembered where it was.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from longvie.controls.faces import CELLS, Face, inner
+from longvie.controls.things import REST, SKY
 
 FAR = 1e-4  # of the largest disparity: infinitely far
 LAYERS = 28  # of depth; the last is the sky
@@ -18,7 +23,6 @@ APART = 1.22  # ratio of disparity of one to the next
 KEPT = 0.97  # of what was seen there, a frame later
 LEAK = 0.05  # how much the next layer counts where nothing of a layer is seen
 GRAIN = 4  # pixels of a cell of a layer
-EVIDENCE = 6.0  # pixels of a thing that must have been seen for its colours to be known
 
 Cells = Float[Tensor, "4 layers rows columns"]  # colours times weights, and weights, by distance and place
 
@@ -43,10 +47,10 @@ def fill(
 
 @dataclass(frozen=True)
 class Remembered:
-    """What is known of things from earlier frames: their colours, and how far away each was last."""
+    """What is known from earlier frames: of the floor and the sky by place, of each thing its face."""
 
     cells: Cells
-    levels: Float[Tensor, " numbers"]
+    faces: Mapping[int, Face]
 
 
 def fill_things(
@@ -55,50 +59,97 @@ def fill_things(
     depth: Float[Tensor, "f h w"],
     things: Int[Tensor, "f h w"],
     new: Bool[Tensor, "f numbers"],
+    own: Bool[Tensor, "f h w"] | None = None,
     earlier: Remembered | None = None,
 ) -> tuple[Float[Tensor, "f 3 h w"], Bool[Tensor, "f h w"], Remembered]:
     """What is not visible from what is about as far away, things told apart (`controls.things`): each takes its own
-    colours alone, the floor the floor's, so that the ground behind a thing looks like the ground beside it. Where
-    nothing has been seen of a thing, it looks like the next ones that are as far away. And which pixels are of things
-    that have been seen.
+    colours alone (`controls.faces`), the floor the floor's, so that the ground behind a thing looks like the ground
+    beside it. A thing of which nothing has been seen looks like those that are as far away. And which pixels are of
+    things that have been seen.
 
     Args:
         things: a number for each pixel, negative on the floor.
         new: numbers that now mean another thing than before.
+        own: pixels that come from the thing that they are of, by which alone it is known; by default all.
     """
-    numbers = new.shape[1]
-    stands = things >= 0
-    level = torch.where(stands, LAYERS + things.to(video), _level(depth))
-    cells = _cells(video, visible, level, LAYERS + numbers)
-    levels = earlier.levels if earlier is not None else torch.full((numbers,), LAYERS - 1.0).to(video)
-    before, known, near = None if earlier is None else earlier.cells, [], []
-    floor = torch.arange(LAYERS, device=depth.device).to(video)
-    far = _level(depth)
-    for frame, thing, away, fresh in zip(cells, things, far, new, strict=True):  # in place
+    level = torch.where(things >= 0, LAYERS + torch.where(things == REST, 1, 0).to(video), _level(depth))
+    named = (things > SKY) & (things != REST)
+    cells = _cells(video, visible * ~named[:, None], level, LAYERS + 2)
+    before = None if earlier is None else earlier.cells
+    for frame in cells:  # in place
         if before is not None:
-            faded = KEPT * before
-            faded[:, LAYERS:][:, fresh] = 0
-            frame += (1 - frame[3:].clamp(max=1)) * faded
+            frame += (1 - frame[3:].clamp(max=1)) * (KEPT * before)
         before = frame
-        named, depths = thing[thing >= 0], away[thing >= 0]
-        count = torch.bincount(named, minlength=numbers)
-        total = torch.bincount(named, depths.double(), minlength=numbers).to(video)
-        levels = torch.where(count > 0, total / count.clamp(min=1), levels)
-        known.append(frame[3, LAYERS:].sum((1, 2)) * GRAIN**2 >= EVIDENCE)
-        near.append(_nearness(torch.cat([floor, levels])))
-    shown = _shown(_spread(cells, torch.stack(near)), level)
-    seen = torch.stack(known).gather(1, things.clamp(min=0).flatten(1)).view_as(stands) & stands
-    return torch.where(visible > 0, video, shown), seen, Remembered(cells[-1].clone(), levels)
+    near = _nearness(torch.arange(LAYERS + 2, device=video.device).to(video))
+    shown = _shown(_spread(cells, near.expand(len(cells), -1, -1)), torch.where(named, _level(depth), level))
+    pictures = torch.where(visible > 0, video, shown)
+    own = visible[:, 0] > 0 if own is None else own & (visible[:, 0] > 0)
+    seen, faces = _faced(pictures, visible, own, depth, things, named, new, {} if earlier is None else earlier.faces)
+    return pictures, seen, Remembered(cells[-1].clone(), faces)
+
+
+def _faced(
+    pictures: Float[Tensor, "f 3 h w"],
+    visible: Float[Tensor, "f 1 h w"],
+    own: Bool[Tensor, "f h w"],
+    depth: Float[Tensor, "f h w"],
+    things: Int[Tensor, "f h w"],
+    named: Bool[Tensor, "f h w"],
+    new: Bool[Tensor, "f numbers"],
+    earlier: Mapping[int, Face],
+) -> tuple[Bool[Tensor, "f h w"], Mapping[int, Face]]:
+    """Puts the colours of things into the pictures, where they are not visible; which pixels are of known things."""
+    faces = {number: face.copy() for number, face in earlier.items()}
+    known = torch.zeros_like(named)
+    far = _level(depth).cpu().numpy()
+    video, looks, told_by, near, numbers = (
+        it.cpu().numpy() for it in (pictures, visible[:, 0] > 0, own, depth, things)
+    )
+    video = np.ascontiguousarray(video)
+    for at in range(len(video)):
+        clear, hidden = inner(numbers[at]) & told_by[at], []
+        for number in np.unique(numbers[at][named[at].cpu().numpy()]).tolist():
+            inside = numbers[at] == number
+            if number not in faces or bool(new[at, number]):
+                faces[number] = Face()
+            face = faces[number]
+            face.level = float(far[at][inside].mean())
+            top, left, height, width = face.box(inside, near[at])
+            y, x = np.nonzero(inside)
+            v, u = (y + 0.5 - top) / height, (x + 0.5 - left) / width
+            told, dark = clear[y, x], ~looks[at][y, x]
+            face.see(video[at][:, y[told], x[told]].T, v[told], u[told], height * width / CELLS**2)
+            hidden.append((number, y[dark], x[dark], v[dark], u[dark]))
+            known[at] |= torch.from_numpy(inside & face.known).to(known.device)
+        for number, y, x, v, u in hidden:
+            if len(y):
+                video[at][:, y, x] = _looks(number, faces, v, u, video[at][:, y, x])
+    pictures.copy_(torch.from_numpy(video))
+    return known, faces
+
+
+def _looks(
+    number: int, faces: Mapping[int, Face], v: np.ndarray, u: np.ndarray, ground: Float[np.ndarray, "3 n"]
+) -> Float[np.ndarray, "3 n"]:
+    """A thing's own colours; if nothing of it was ever seen, those of others as far away, else those of the ground."""
+    if faces[number].known:
+        return faces[number].shown(v, u).T
+    others = [face for name, face in faces.items() if name != number and face.known]
+    if not others:
+        return ground
+    weights = np.array([LEAK ** abs(face.level - faces[number].level) for face in others])
+    colour = (weights[:, None] * np.stack([face.mean() for face in others])).sum(0) / max(float(weights.sum()), 1e-30)
+    return np.repeat(colour[:, None].astype(np.float32), len(v), axis=1)
 
 
 def _nearness(levels: Float[Tensor, " layers"]) -> Float[Tensor, "layers layers"]:
-    """How much each layer counts for another in which nothing is seen: floors by depth, things by depth but never as
-    much as themselves, the one for the other hardly.
+    """How much each layer counts for another in which nothing is seen: floors by depth, the sky and what is too small
+    to be told apart hardly.
     """
     near = LEAK ** (levels[:, None] - levels).abs()
-    thing = torch.arange(len(levels), device=levels.device) >= LAYERS
-    apart = torch.where(thing & ~torch.eye(len(levels), dtype=torch.bool, device=levels.device), LEAK, 1.0)
-    return near * torch.where(thing[:, None] == thing, apart, LEAK**3)
+    above = levels >= LAYERS
+    apart = (above[:, None] | above) & ~torch.eye(len(levels), dtype=torch.bool, device=levels.device)
+    return torch.where(apart, LEAK**3 * near.clamp(min=LEAK**4), near)
 
 
 def _level(depth: Float[Tensor, "f h w"]) -> Float[Tensor, "f h w"]:

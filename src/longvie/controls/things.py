@@ -19,6 +19,7 @@ NOISE = 0.004  # step that divides nothing, of the largest disparity
 SMALL = 6  # pixels of a piece that are not worth a number
 SHARE = 0.25  # of a piece's pixels that must have been of a thing for it to be that thing
 ALIKE = 0.25  # relative difference in disparity from which on it is another thing
+MOST_OF = 0.5  # of a thing's pixels that must be in a piece for it to be there, beside the piece's own
 BESIDE = 8  # pixels around a piece in which the rest of its thing may be
 FLOOR = -1
 
@@ -32,6 +33,7 @@ class Things:
         self._given = np.zeros(NUMBERS, bool)
         self._given[[SKY, REST]] = True
         self._near = np.zeros(NUMBERS)  # disparity of each, as it was last
+        self._area = np.zeros(NUMBERS)  # pixels of each, in the last frame
 
     def take(
         self, disparity: Float[Tensor, "f h w"], flat: Bool[Tensor, "f h w"]
@@ -49,7 +51,7 @@ class Things:
         stands = ~floor & (depth > LEAST)
         found = np.full(depth.shape, REST, np.int64)
         last = np.full(depth.shape, FLOOR, np.int64) if self._last is None else self._last
-        fresh, here, unknown = np.zeros(NUMBERS, bool), {SKY, REST}, []
+        fresh, here, unknown, claimed = np.zeros(NUMBERS, bool), {SKY, REST}, [], []
         sizes = np.bincount(pieces.ravel(), minlength=count + 1)
         for piece in np.argsort(-sizes[1:], kind="stable") + 1:
             if sizes[piece] < SMALL:
@@ -61,8 +63,11 @@ class Things:
                 found[inside] = number
                 here.add(number)
                 self._near[number] = near
+                claimed.append(inside)
             else:
                 unknown.append((inside, near))
+        for inside in claimed:
+            self._parted(inside, last, depth, found, here)
         for inside, near in unknown:
             free = [number for number in range(NUMBERS) if number not in here]
             if not free:
@@ -73,11 +78,32 @@ class Things:
             fresh[number] = self._given[number] = True
             self._near[number] = near
         found[floor], found[depth <= LEAST] = FLOOR, SKY
+        self._area = np.bincount(found[found > SKY], minlength=NUMBERS)
         self._left += 1
         self._left[list(here)] = 0
         again = fresh[np.clip(last, 0, None)] & (last >= 0)
         self._last = np.where(stands, found, np.where(again, FLOOR, last))
         return found, fresh
+
+    def _parted(
+        self,
+        inside: Bool[np.ndarray, "h w"],
+        last: Int[np.ndarray, "h w"],
+        depth: Float[np.ndarray, "h w"],
+        found: Int[np.ndarray, "h w"],
+        here: set[int],
+    ) -> None:
+        """Things that touch are one piece: what was another one a moment ago, and is nowhere else, is that still."""
+        counts = np.bincount(last[inside & (last > SKY)], minlength=NUMBERS)
+        for number in np.flatnonzero(counts > MOST_OF * np.maximum(self._area, SMALL)).tolist():
+            if number in here:
+                continue
+            mine = inside & (last == number)
+            near = float(depth[mine].mean())
+            if abs(self._near[number] - near) < ALIKE * max(self._near[number], near):
+                found[mine] = number
+                here.add(number)
+                self._near[number] = near
 
     def _same(self, last: np.ndarray, near: float, share: float) -> int:
         """Which thing a piece is that is so near, by the numbers that were last there; 0 is none of them."""

@@ -1,0 +1,127 @@
+"""What each thing looks like, remembered in its own box: so it goes where the thing goes, and grows as it comes nearer.
+
+A face is a coarse picture: colours with weights, over the rectangle that holds a thing. What is seen of the thing takes
+the place of what was known there; what is not seen is read from it. A thing that is cut off by the border of the
+picture, or by what stands before it, has the box that it had, as large as its nearness says.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+CELLS = 8  # of a face, on each side
+WHOLE = 0.85  # of its known size: a smaller one is cut off
+BEFORE = 1.05  # ratio of disparity from which on what lies beside it stands before it
+EVIDENCE = 6.0  # pixels that must have been seen for a face to be known
+
+
+@dataclass
+class Face:
+    """One thing.
+
+    Attributes:
+        cells: colours times weights, and weights.
+        size: height and width over its disparity, of when it was whole; None before.
+        seen: pixels by which it is known.
+        level: how far away it was last (`filling`).
+    """
+
+    cells: Float[np.ndarray, "4 rows columns"] = field(default_factory=lambda: np.zeros((4, CELLS, CELLS), np.float32))
+    size: tuple[float, float] | None = None
+    seen: float = 0.0
+    level: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        return self.seen >= EVIDENCE
+
+    def copy(self) -> "Face":
+        """The same, which goes its own way from here on."""
+        return Face(self.cells.copy(), self.size, self.seen, self.level)
+
+    def box(
+        self, inside: Bool[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
+    ) -> tuple[float, float, float, float]:
+        """Top, left, height and width of the whole thing, of which these pixels are shown."""
+        near = float(depth[inside].mean())
+        spans = []
+        for axis in (0, 1):
+            at = np.flatnonzero(inside.any(1 - axis))
+            low, high, limit = int(at[0]), int(at[-1]) + 1, inside.shape[axis]
+            length = high - low
+            ends = [_open(inside, depth, axis, low, -1, near), _open(inside, depth, axis, high - 1, 1, near)]
+            wanted = length if self.size is None else max(length, self.size[axis] * near)
+            if self.size is not None and length < WHOLE * wanted and any(ends):
+                spans.append((high - wanted if ends[0] and not ends[1] else low, wanted, False))
+            else:
+                spans.append((low, length, not any(ends) and low > 0 and high < limit))
+        (top, height, tall), (left, width, wide) = spans
+        if tall and wide:
+            self.size = height / near, width / near
+        return float(top), float(left), float(height), float(width)
+
+    def see(
+        self, colours: Float[np.ndarray, "n 3"], v: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"], area: float
+    ) -> None:
+        """Pixels of it, at these places of its box (0 to 1).
+
+        Args:
+            area: pixels of a cell.
+        """
+        rows, columns = (np.clip((it * CELLS).astype(np.int64), 0, CELLS - 1) for it in (v, u))
+        index = rows * CELLS + columns
+        new = np.stack([
+            np.bincount(index, weight, CELLS * CELLS) for weight in (*colours.T, np.ones(len(colours)))
+        ]).reshape(4, CELLS, CELLS) / max(area, 1e-6)  # fmt: skip
+        self.cells = (new + (1 - np.minimum(new[3:], 1)) * self.cells).astype(np.float32)
+        self.seen += len(colours)
+
+    def shown(self, v: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        """Its colours at places of its box, smooth between cells."""
+        picture = np.ascontiguousarray(spread(self.cells).transpose(1, 2, 0))
+        x, y = ((it * CELLS - 0.5).astype(np.float32)[None] for it in (u, v))
+        return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+
+    def mean(self) -> Float[np.ndarray, " 3"]:
+        """Its colour on the whole."""
+        return self.cells[:3].sum((1, 2)) / max(float(self.cells[3].sum()), 1e-6)
+
+
+def spread(cells: Float[np.ndarray, "4 rows columns"]) -> Float[np.ndarray, "3 rows columns"]:
+    """Colours in every cell, from the nearest that are known (pull, push)."""
+    levels, now = [], cells
+    while now.shape[1] > 1:
+        levels.append(now)
+        now = now.reshape(4, now.shape[1] // 2, 2, now.shape[2] // 2, 2).mean((2, 4))
+        now = now * np.minimum(4 * now[3:], 1) / np.maximum(now[3:], 1e-9)
+    found = now[:3] / np.maximum(now[3:], 1e-9)
+    for level in reversed(levels):
+        wide = cv2.resize(
+            np.ascontiguousarray(found.transpose(1, 2, 0)), level.shape[:0:-1], interpolation=cv2.INTER_LINEAR
+        )
+        weight = np.minimum(level[3:], 1)
+        found = level[:3] / np.maximum(level[3:], 1) + (1 - weight) * wide.reshape(*level.shape[1:], 3).transpose(
+            2, 0, 1
+        )
+    return found
+
+
+def inner(things: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels whose neighbours are of the same thing: on its outline colours are mixed."""
+    wide = np.pad(things, 1, mode="edge")
+    height, width = things.shape
+    same = np.ones(things.shape, bool)
+    for down, across in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        same &= wide[down : down + height, across : across + width] == things
+    return same
+
+
+def _open(inside: np.ndarray, depth: np.ndarray, axis: int, at: int, step: int, near: float) -> bool:
+    """Does a thing go on past its first or last row? Where the picture ends, or where something stands before it."""
+    beside = at + step
+    if not 0 <= beside < inside.shape[axis]:
+        return True
+    mine, next_ = (np.take(it, where, axis) for it, where in ((inside, at), (depth, beside)))
+    return bool(np.mean(next_[mine] > BEFORE * near) > 0.5)
