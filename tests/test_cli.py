@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from longvie import api, catalogue, cli
+from longvie import catalogue, cli
 from longvie.data.export import Export, export
 from longvie.errors import LongVieError
 from longvie.evaluation import obedience
@@ -321,7 +321,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
         "--steps",
         "2",
         "--minutes",
-        "1,2,3,4,5,6,7",
+        "1,2,3,4,5,6,7,8",
         "--seed",
         "4",
     )
@@ -329,7 +329,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
     assert code == 0, err
     ((folder, stage, plan), named) = asked[0]
     assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
-    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), 4)
+    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), 4)
     assert "here/world" in out
 
 
@@ -400,7 +400,7 @@ def test_a_fault_of_ours_is_one_line_too(longvie: object, monkeypatch: pytest.Mo
     def fails(*_: object, **__: object) -> None:
         raise ZeroDivisionError("x\ny")
 
-    monkeypatch.setattr(api, "card_of", fails)
+    monkeypatch.setattr(catalogue, "card_of", fails)
     code, _, err = longvie("models", "show", "tiny")
     assert code == 5
     assert err.count("\n") == 1
@@ -419,7 +419,7 @@ def test_what_the_machine_refuses_has_a_code_of_its_own(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(api, "card_of", fails)
+    monkeypatch.setattr(catalogue, "card_of", fails)
     assert longvie("models", "show", "tiny")[0] == code
 
 

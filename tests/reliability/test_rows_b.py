@@ -445,8 +445,8 @@ def test_row_24_ten_million_points_are_refused_before_they_are_read(longvie: Com
 # 25, 26: controls that are not there yet say so
 
 
-def test_rows_25_and_26_cameras_and_audio_are_refused_by_name(longvie: Command, scene: Path) -> None:
-    assert "--camera" in longvie.refuses("--camera", scene / "cameras.json")
+def test_rows_25_and_26_camera_files_and_audio_are_refused_by_name(longvie: Command, scene: Path) -> None:
+    assert "the camera has no" in longvie.refuses("--camera", scene / "cameras.json")
     config = longvie.room / "c.yaml"
     config.write_text("model: {ckpt: tiny}\ncontrols: {audio: song.wav}\n")
     line = longvie.refuses("--config", config)

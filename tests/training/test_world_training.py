@@ -24,7 +24,7 @@ from small import full_script
 PLAN = Plan(
     clips=2,
     played=1,
-    minutes=(60.0,) * 7,
+    minutes=(60.0,) * 8,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
