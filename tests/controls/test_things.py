@@ -109,3 +109,14 @@ def test_colours_are_remembered_while_a_thing_is_hidden() -> None:
     first, _, kept = fill_things(video[:7], visible[:7], depth[:7], numbers[:7], new[:7])
     rest, _, _ = fill_things(video[7:], visible[7:], depth[7:], numbers[7:], new[7:], None, kept)
     assert torch.allclose(torch.cat([first, rest]), whole, atol=1e-6)
+
+
+def test_things_that_touch_stay_two() -> None:
+    """Two boxes as far away move together until they touch, and apart again: no number changes hands."""
+    steps = [0, 1, 2, 3, 4, 4, 4, 3, 2, 0]
+    depth, flat = film(*[((6, 16, 4 + step, 12 + step, 0.5), (6, 16, 20 - step, 30 - step, 0.5)) for step in steps])
+    numbers, new = Things().take(depth, flat)
+    left, right = (int(numbers[0, 10, x]) for x in (8, 25))
+    assert left != right and not new[1:].any()
+    for frame, step in enumerate(steps):
+        assert int(numbers[frame, 10, 6 + step]) == left and int(numbers[frame, 10, 27 - step]) == right
