@@ -6,6 +6,7 @@ something is not known; it is filled smoothly from what is (`controls.filling`).
 and what stands on it (`controls.floor`) never take from each other. A first guess for a network, not a picture.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -115,6 +116,12 @@ class Carrying:
             parts.append(self._moved(slice(self.at, min(self.at + AT_ONCE, stop, *ends))))
             self.at += parts[-1].pictures.shape[1]
         return Moved.joined(parts)
+
+    def copy(self) -> "Carrying":
+        """The same, which goes its own way from here on."""
+        other = copy(self)
+        other._before, other._known, other._things = self._before.clone(), self._known.clone(), self._things.copy()
+        return other
 
     def resting(self, frames: int) -> Moved:
         """What is shown after its end: the picture itself, of which nothing is known to be seen."""

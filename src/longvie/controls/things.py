@@ -5,6 +5,8 @@ piece takes the number of the one that was last where it is now, so a number out
 front. Numbers are few and used again; who keeps something by them is told when one is given to another thing.
 """
 
+from copy import deepcopy
+
 import cv2
 import numpy as np
 import torch
@@ -34,6 +36,10 @@ class Things:
         self._given[[SKY, REST]] = True
         self._near = np.zeros(NUMBERS)  # disparity of each, as it was last
         self._area = np.zeros(NUMBERS)  # pixels of each, in the last frame
+
+    def copy(self) -> "Things":
+        """The same, which goes its own way from here on."""
+        return deepcopy(self)
 
     def take(
         self, disparity: Float[Tensor, "f h w"], flat: Bool[Tensor, "f h w"]

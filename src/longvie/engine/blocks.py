@@ -159,6 +159,17 @@ class Moves:
     stream: Carried
     at: int  # the last frame of the video that was taken
 
+    def copy(self) -> "Moves":
+        """The same, which goes its own way from here on."""
+        return Moves(self.carrying.copy(), self.stream, self.at)
+
+
+@dataclass(frozen=True)
+class Ready(Encoded):
+    """What of a block is there before it begins: also the picture on its way, moved on."""
+
+    moves: Moves | None = None
+
 
 @dataclass(frozen=True)
 class LiveState(ClipState):
@@ -234,18 +245,19 @@ class BlockSeam(LatentSeam):
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
         assert isinstance(state, LiveState)
-        if ready is None or ready.moving is None:
-            state = self._ready(script, span, state)
+        state = replace(state, moves=ready.moves) if isinstance(ready, Ready) else self._ready(script, span, state)
         return super().given(script, span, state, heard, ready)
 
     def ready(self, script: Script, span: Span, state: LiveState) -> Encoded:
         """What of a block can be made while the one before it is: its controls; and the picture that moves, unless it
-        is to be taken anew. Moves `state.moves` on.
+        is to be taken anew. Changes nothing: if the block becomes another one, nothing has been done.
         """
         encoded = self.encoded(script, span, state)
         if state.moves is None or self._renewed(script, span, state) is not state:
             return encoded
-        return replace(encoded, moving=self._moved(script, span, state))
+        moves = state.moves.copy()
+        moving = self._moved(script, span, replace(state, moves=moves))
+        return Ready(encoded.inputs, encoded.states, encoded.drawn, moving, moves)
 
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
         return state.picked if isinstance(state, LiveState) else -1

@@ -8,12 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 
 from longvie.engine.stream import Chunk
 
 SLACK = 0.02  # seconds that a block is there before it is needed
-CAUTION = 1.15  # of the longest of the last blocks, that the next is expected to take
-MEMORY = 8  # blocks by which that is told
+CAUTION = 1.15  # of the median of the last blocks, that the next is expected to take
+MEMORY = 8  # blocks by which that is told; one under new words takes longer, and may be late
 
 
 @dataclass
@@ -55,7 +56,7 @@ def paced(
     recent: deque[float] = deque(maxlen=MEMORY)
     while True:
         if ends is not None and recent:
-            wait = ends - SLACK - CAUTION * max(recent) - clock()
+            wait = ends - SLACK - CAUTION * median(recent) - clock()
             if wait > 0:
                 sleep(wait)
         begun = clock()
