@@ -16,7 +16,8 @@ from longvie.controls.trackset import track_signal
 from longvie.engine import conditioning
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.script import Direction, Script, Still
-from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Given, LatentSeam, PixelSeam
+from longvie.engine.seam import LONGVIE_2, NONE, Given, LatentSeam, PixelSeam
+from longvie.engine.state import ClipState
 from longvie.engine.stream import decoded
 from longvie.errors import ConfigError, ScriptError
 from longvie.media import to_bytes, to_unit

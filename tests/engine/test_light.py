@@ -13,7 +13,7 @@ from longvie.engine.blocks import LiveState
 from longvie.engine.clip import ClipEngine
 from longvie.engine.light import NewWords, Turn, lit
 from longvie.engine.live import LiveConfig, LiveEngine
-from longvie.engine.seam import ClipState
+from longvie.engine.state import ClipState
 from longvie.models.models import Models
 from small import direction, picture, script
 

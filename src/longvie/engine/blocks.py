@@ -16,7 +16,8 @@ from longvie.engine import conditioning
 from longvie.engine.light import NewWords, airy, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import ClipState, Encoded, Given, LatentSeam, Moving, opened, part_of
+from longvie.engine.seam import Encoded, Given, LatentSeam, Moving
+from longvie.engine.state import ClipState, opened, part_of
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.control_branch import ControlInput
 from longvie.models.models import Models

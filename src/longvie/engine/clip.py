@@ -18,7 +18,8 @@ from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.light import SECONDS, NewWords
 from longvie.engine.script import Script, Span
-from longvie.engine.seam import LONGVIE_2, NONE, ClipState, Encoded, Given, LatentSeam, PixelSeam, Quirks
+from longvie.engine.seam import LONGVIE_2, NONE, Encoded, Given, LatentSeam, PixelSeam, Quirks
+from longvie.engine.state import ClipState
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
 from longvie.models.models import Card, Models

@@ -1,16 +1,11 @@
 """What passes from one clip to the next, two ways: latent frames and states (ours), or pictures (LongVie 2)."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from longvie.controls.carried import carry
@@ -18,16 +13,16 @@ from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.engine import conditioning, flow
-from longvie.engine.light import LOOK, NewWords, Turn, airy, lit
+from longvie.engine.light import LOOK, NewWords, airy, lit
 from longvie.engine.script import Direction, Script, Span, beats_of
+from longvie.engine.state import ClipState
 from longvie.engine.stream import decoded
-from longvie.errors import ConfigError, InputError, ScriptError
-from longvie.media import replace_atomically, to_bytes, to_unit
-from longvie.models.autoencoder import Autoencoder, AutoencoderState
+from longvie.errors import ConfigError, ScriptError
+from longvie.media import to_bytes, to_unit
+from longvie.models.autoencoder import AutoencoderState
 from longvie.models.models import Models
 from longvie.models.transformer import ControlInput
 
-FORMAT = 1  # of a saved state
 TAIL = 8  # frames that LongVie 2 hands to the next clip
 SEEN = 5  # of them, those that fill whole latent frames (1 + 4)
 AT_ONCE = 16  # frames of a control that are drawn and encoded in one call
@@ -54,119 +49,6 @@ class Quirks:
 
 NONE = Quirks()
 LONGVIE_2 = Quirks(truncated=True, oldest_history=True, blended=True, rounded_times=True, rough_latents=True)
-
-
-@dataclass(frozen=True)
-class ClipState:
-    """All that is needed to make clip number `clip` of a video as if the clips before had just been made.
-
-    Attributes:
-        made: frames so far, those past the end of a script included.
-        anchor, recent: the first latent frame of the video, and the last ones (latent seam).
-        decoder: of the video (latent seam).
-        controls: what the encoder remembers of each control that is on, by its name (latent seam).
-        tail: the last frames (pixel seam; one of them in the latent seam, if the model carries pictures).
-        turns: changes of light that are on their way (latent seam).
-    """
-
-    seed: int
-    clip: int = 0
-    made: int = 0
-    anchor: Float[Tensor, "1 c 1 h w"] | None = None
-    recent: Float[Tensor, "1 c l h w"] | None = None
-    decoder: AutoencoderState | None = None
-    controls: Mapping[str, AutoencoderState] = field(default_factory=dict)
-    tail: Float[Tensor, "3 f H W"] | None = None
-    turns: tuple[Turn, ...] = ()
-
-    def forked(self, seed: int) -> "ClipState":
-        """The same past for a video that goes on under another seed."""
-        return replace(self, seed=seed)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a file holds of it."""
-        named = {name: getattr(self, name) for name in ("anchor", "recent", "tail")}
-        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
-        tensors |= {f"turn.{at}": turn.map for at, turn in enumerate(self.turns)}
-        states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
-        for prefix, state in states.items():
-            if state is not None:
-                tensors |= {f"{prefix}/{name}": tensor for name, tensor in state.tensors().items()}
-        return tensors
-
-    def facts(self) -> dict[str, Any]:
-        """What a file's header says of it."""
-        return {
-            "format": FORMAT,
-            "seed": self.seed,
-            "clip": self.clip,
-            "made": self.made,
-            "controls": list(self.controls),
-            "turns": [[turn.start, turn.frames] for turn in self.turns],
-        }
-
-    def save(self, path: Path) -> None:
-        """Write it to a safetensors file, whole or not at all.
-
-        Raises:
-            ResourceError: no room, or the folder cannot be written.
-        """
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
-        with replace_atomically(path, needed=sum(tensor.nbytes for tensor in tensors.values())) as part:
-            save_file(tensors, part, metadata={"longvie": json.dumps(self.facts())})
-
-    @classmethod
-    def load(cls, path: Path, autoencoder: Autoencoder[Any]) -> "ClipState":
-        """The state that `save` wrote, on the autoencoder's device.
-
-        Raises:
-            InputError: not a state, or one of a newer version.
-        """
-        with opened(path, autoencoder.device) as (facts, tensors):
-            return cls(**cls.fields_of(facts, tensors, autoencoder))
-
-    @staticmethod
-    def fields_of(
-        facts: Mapping[str, Any], tensors: Mapping[str, Tensor], autoencoder: Autoencoder[Any]
-    ) -> dict[str, Any]:
-        """The fields of a state out of a file."""
-        states = {str(name): part_of(tensors, f"control.{at}/") for at, name in enumerate(facts["controls"])}
-        decoder = part_of(tensors, "decoder/")
-        return {
-            "seed": int(facts["seed"]),
-            "clip": int(facts["clip"]),
-            "made": int(facts["made"]),
-            "decoder": autoencoder.restore(decoder) if decoder else None,
-            "controls": {name: autoencoder.restore(state) for name, state in states.items()},
-            "turns": tuple(
-                Turn(tensors[f"turn.{at}"], int(start), int(frames))
-                for at, (start, frames) in enumerate(facts.get("turns", ()))
-            ),
-            **{name: tensors.get(name) for name in ("anchor", "recent", "tail")},
-        }
-
-
-@contextmanager
-def opened(path: Path, device: torch.device) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """Header and tensors of a saved state, while its fields are read.
-
-    Raises:
-        InputError: not a state, or one of another version.
-    """
-    try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            facts = json.loads((file.metadata() or {})["longvie"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        if facts["format"] != FORMAT:
-            raise InputError(f"{path.name} was written by another version ({facts['format']}): use that one")
-        yield facts, tensors
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as reason:
-        raise InputError(f"{path.name} is not the state of a video: {reason}", code="state_invalid") from reason
-
-
-def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin so, without that beginning."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)

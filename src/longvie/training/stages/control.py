@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from longvie.data.footage import Footage, Sample
 from longvie.engine import flow
 from longvie.engine.clip import ClipConfig, ClipEngine
-from longvie.engine.seam import ClipState, Given
+from longvie.engine.seam import Given
+from longvie.engine.state import ClipState
 from longvie.errors import ConfigError
 from longvie.media import replace_atomically
 from longvie.models import names
