@@ -144,10 +144,15 @@ class Diorama:
     """A still world from frame `start` on, of the size of its depth.
 
     Attributes:
-        disparity: of that frame, any scale, 0 is infinitely far; or the size alone, if no depth is known: then
-            everything is infinitely far, and the camera may turn but not travel.
-        paces: from which frame on the camera moves how.
+        disparity: of that frame, any scale, 0 is infinitely far.
+        fps: frames a second.
         view: degrees that the picture shows from top to bottom.
+        paces: from which frame on the camera moves how.
+        pulled: what has been dragged, since when, and where to.
+        deep: is depth known? If not, `disparity` is zero everywhere, and the camera may turn but not travel.
+
+    Raises:
+        ControlError: a view that no camera has.
     """
 
     disparity: Float[np.ndarray, "h w"]
