@@ -14,8 +14,10 @@ from longvie.data import clips
 from longvie.data.footage import Footage
 from longvie.data.latents import encode
 from longvie.data.streams import Store
+from longvie.data.world import scene
 from longvie.models.tae import TinyAutoencoder
 from longvie.training.played import play
+from longvie.training.rolled import Shelf, roll
 from longvie.training.stages.autoencoder import AutoencoderStage, grown
 from longvie.training.stages.base import BaseStage
 from longvie.training.stages.causal import CausalStage
@@ -23,6 +25,7 @@ from longvie.training.stages.control import ControlStage
 from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
+from longvie.training.stages.long import LongStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 from made import noisy_pool, rendered, small_models, write_footage
 
@@ -52,6 +55,13 @@ def causal(folder: Path) -> Stage:
 def distill(folder: Path) -> Stage:
     models = small_models()
     return DistillStage(models.transformer, models.words, models.autoencoder, noisy_pool(folder), noisy_pool(folder, 1))
+
+
+def long(folder: Path) -> Stage:
+    models = small_models()
+    shelf = Shelf((roll(models, scene(1), blocks=4),))
+    pools = noisy_pool(folder), noisy_pool(folder, 1)
+    return LongStage(models.transformer, models.words, models.autoencoder, *pools, shelf=shelf, unknown=shelf)
 
 
 def control(folder: Path) -> Stage:
@@ -88,7 +98,8 @@ def played(folder: Path, kind: str) -> Room:
 
 
 @pytest.fixture(
-    params=[autoencoder, finish, likely, base, history, causal, distill, control], ids=lambda build: build.__name__
+    params=[autoencoder, finish, likely, base, history, causal, distill, long, control],
+    ids=lambda build: build.__name__,
 )
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:
     folder = rendered(tmp_path_factory)

@@ -16,7 +16,7 @@ from longvie.engine.clip import ClipEngine
 from longvie.errors import ConfigError, InputError
 from longvie.models import models
 from longvie.models.tae import TinyAutoencoder
-from longvie.training import world
+from longvie.training import rolled, world
 from longvie.training.world import STAGES, Plan, Sizes, train
 from made import rendered
 from small import full_script
@@ -24,7 +24,8 @@ from small import full_script
 PLAN = Plan(
     clips=2,
     played=1,
-    minutes=(60.0,) * 8,
+    rolled=1,
+    minutes=(60.0,) * 9,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
@@ -45,6 +46,8 @@ def tiny_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world, "TinyAutoencoder", Narrow)
         patch.setattr(world, "HELD_OUT", 1)
+        patch.setattr(world, "HELD_OUT_LONG", 1)
+        patch.setattr(rolled, "BLOCKS", 4)
         patch.setattr(world, "CAPTIONS", 40)
         yield
 
@@ -73,7 +76,7 @@ def test_the_result_is_a_model_folder_that_the_engine_runs(trained: tuple[Path, 
 
 def test_the_packed_transformer_is_that_of_the_last_stage(trained: tuple[Path, list[str]]) -> None:
     folder, told = trained
-    assert told[-1].startswith("pack: world holds history and distill, ")
+    assert told[-1].startswith("pack: world holds history and long, ")
     packed = models.load(folder / "world").transformer.state_dict()
     decoder = TinyAutoencoder.from_pretrained(folder / "likely" / "autoencoder").state_dict()
     shipped = models.load(folder / "world").autoencoder
@@ -104,7 +107,7 @@ def test_running_it_again_changes_nothing(trained: tuple[Path, list[str]]) -> No
     """Not even when there are more clips by now: the autoencoder that encoded the latents stays what it was."""
     folder = trained[0]
     shutil.copy(clips.path(folder / "clips", 1), clips.path(folder / "clips", 7))
-    rooms = (*world.TRAINED, "latents", "made", "worn", "continued")
+    rooms = (*world.TRAINED, "latents", "made", "worn", "continued", "rolled")
     watched = [file for name in rooms for file in (folder / name).rglob("*.*")]
     before = {file: file.read_bytes() for file in watched if file.is_file()}
     for stage in STAGES[1:-1]:

@@ -24,7 +24,7 @@ def train(
         str | None,
         option(
             "--minutes",
-            "Of the stages that take time, in order: 45,20,60,20,20,20,40,20; instruments: one.",
+            "Of the stages that take time, in order: 45,20,60,20,20,20,40,20,20; instruments: one.",
         ),
     ] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
@@ -36,7 +36,8 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, made, finish, worn, history,
-    likely, causal, distill, pack. A stage that was stopped goes on; curves and sample sheets lie in its folder."""
+    likely, causal, distill, rolled, long, pack. A stage that was stopped goes on; curves and sample sheets lie in its
+    folder."""
     from dataclasses import replace
 
     from longvie import runtime
@@ -53,7 +54,7 @@ def train(
         )
     plan = replace(world.Plan.gpu() if large else world.Plan(), seed=runtime.checked_seed(seed), steps=steps)
     if clips is not None:
-        plan = replace(plan, clips=_counted(clips, "--clips"), played=max(1, clips // 3))
+        plan = replace(plan, clips=_counted(clips, "--clips"), played=max(1, clips // 3), rolled=max(1, clips // 9))
     if steps is not None:
         _counted(steps, "--steps")
     if minutes is not None:

@@ -32,6 +32,9 @@ from longvie.shapes import Strides, fit_frames
 
 PART = 7  # blocks between two states that can be saved: five seconds and a quarter
 
+Witness = Callable[[Span, Given, flow.Latents], None]
+"""Is told of a block when it is made: its frames, what the network was given of them, its latents."""
+
 
 @dataclass(frozen=True)
 class LiveConfig:
@@ -176,6 +179,7 @@ class LiveEngine:
         *,
         on_progress: OnProgress | None = None,
         steering: Steering | None = None,
+        witness: Witness | None = None,
     ) -> Iterator[Chunk]:
         """The frames of a script in order, exactly as many as it asks for; a block's frames are a chunk. Every few
         chunks, and the last, have a state.
@@ -184,6 +188,7 @@ class LiveEngine:
             state: that of an earlier chunk, to go on after it as if nothing had come between.
             on_progress: told after each step and each chunk; what it raises stops the run.
             steering: wishes that are heard when a block begins.
+            witness: told of each block before its frames are decoded.
 
         Raises:
             ScriptError, ControlError: the script asks for what these models cannot do; before anything is computed.
@@ -191,9 +196,12 @@ class LiveEngine:
         """
         state = LiveState(script.seed, pasts=self.pasts()) if state is None else state.copy()
         self.check(script, state)
-        return self._run(script, state, on_progress or (lambda _progress: None), steering or Steering())
+        told = on_progress or (lambda _progress: None)
+        return self._run(script, state, told, steering or Steering(), witness or (lambda *_block: None))
 
-    def _run(self, script: Script, state: LiveState, tell: OnProgress, steering: Steering) -> Iterator[Chunk]:
+    def _run(
+        self, script: Script, state: LiveState, tell: OnProgress, steering: Steering, witness: Witness
+    ) -> Iterator[Chunk]:
         words, count, strides = Words(self.models, self._place), len(self.spans(script)), self.seam.strides
         with ahead() as beside:
             for number in range(state.clip, count):
@@ -211,6 +219,7 @@ class LiveEngine:
                 if number + 1 < count:
                     self._begin(beside, script, self.config.span(script, number + 1, strides), state)
                 latents = self.sample(span, state, said, given, progress, tell)
+                witness(span, given, latents)
                 remember = partial(self.keep, span, state, said, given, latents)
                 saves = number % PART == PART - 1 or number == count - 1
                 if saves:

@@ -12,6 +12,8 @@
     likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
     causal ─────── history → `causal/`, the transformer of the live engine
     distill ────── causal → `distill/`, the same after blocks of its own
+    rolled ─────── distill → long videos that it makes on the live engine, and what it was given at every block
+    long ───────── distill, rolled → `long/`, the same where long videos go
     pack ───────── everything → `world/`, a model folder with its card
 
 A recipe is minutes of the wall clock, so that it fits any machine; the device changes the batch, nothing else.
@@ -38,8 +40,10 @@ from longvie.models.encoders import WordEncoder
 from longvie.models.models import Card, Models
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
+from longvie.training import rolled
 from longvie.training.checkpoint import CHECKPOINT
 from longvie.training.played import BORDERS, play
+from longvie.training.rolled import Shelf
 from longvie.training.stages import base
 from longvie.training.stages.autoencoder import AutoencoderStage, DecoderStage, grown, start
 from longvie.training.stages.base import SHIFT, BaseStage
@@ -47,6 +51,7 @@ from longvie.training.stages.causal import CausalStage
 from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
+from longvie.training.stages.long import LongStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 
 STAGES = (
@@ -62,13 +67,17 @@ STAGES = (
     "likely",
     "causal",
     "distill",
+    "rolled",
+    "long",
     "pack",
 )
-TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal", "distill")  # they take minutes
+TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal", "distill", "long")  # take minutes
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
 AGAIN = 0.5  # of base's rates, where it goes on from a finished model
+SIZE = (96, 176)  # height and width of its pictures
+HELD_OUT_LONG = 2  # long videos of test scenes
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
 
 Report = Callable[[str], None]
@@ -111,9 +120,10 @@ class Plan:
 
     clips: int = 900
     played: int = 300  # more clips: base has not seen them, and makes them itself
-    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0, 25.0)  # of the stages `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4, 2e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3, 6e-4)  # Muon's rates
+    rolled: int = 100  # more scenes still, of which the live engine makes long videos
+    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0, 50.0, 30.0)  # of the stages `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4, 2e-4, 2e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3, 6e-4, 6e-4)  # Muon's rates
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -132,11 +142,16 @@ class Plan:
         """
         return range(self.clips, self.clips + self.played)
 
+    @property
+    def long(self) -> range:
+        """Numbers of the scenes of long videos."""
+        return range(self.unseen.stop, self.unseen.stop + self.rolled)
+
     @classmethod
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0, 2.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -331,6 +346,27 @@ def _distill(folder: Path, plan: Plan, device: str, report: Report) -> None:
     _trainer(stage, plan, folder / "distill", device).run(report)
 
 
+def _rolled(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    transformer, words = _trained(_last(folder))
+    live, _ = _trained(folder / "distill")
+    made = Models(_card(), transformer, frozen(folder), words, live=live).to(
+        torch.device(device), runtime.inference_dtype(torch.device(device))
+    )
+    for _ in rolled.fill(folder / "held_out" / "rolled", range(HELD_OUT_LONG), made, split="test", seed=plan.seed):
+        pass
+    for count, _ in enumerate(rolled.fill(folder / "rolled", plan.long, made, seed=plan.seed), 1):
+        report(f"rolled: {count} of {plan.rolled}")
+
+
+def _long(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 4)
+    transformer, words = _trained(folder / "distill")
+    given = (transformer, words, frozen(folder), *_pools(folder, plan.unseen))
+    shelf, unknown = (Shelf.open(it / "rolled") for it in (folder, folder / "held_out"))
+    stage = LongStage(*given, shelf=shelf, unknown=unknown, scale=plan.scale).to(device)
+    _trainer(stage, plan, folder / "long", device).run(report)
+
+
 def _last(folder: Path) -> Path:
     """Where the transformer of the clip engine lies that was trained last: here, or before this training began."""
     rooms = ("history", "base", ORIGIN)
@@ -357,7 +393,7 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
         steps=plan.steps,
     )
     begun = (folder.parent / ORIGIN).exists()
-    if stage.name in ("history", "likely", "causal", "distill") or begun:  # they go on from what is trained
+    if stage.name in ("history", "likely", "causal", "distill", "long") or begun:  # they go on from what is trained
         recipe = replace(recipe, warmup=50, hold=0.1)
     if stage.name == "base" and begun:
         recipe = replace(recipe, rate=AGAIN * recipe.rate, matrices=AGAIN * recipe.matrices)
@@ -367,11 +403,22 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
 def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noqa: ARG001
     """The newest transformer there is, with its card, as a model folder."""
     transformer, words = _trained(_last(folder))
-    rooms = (folder / name / "transformer" for name in ("distill", "causal"))
+    rooms = (folder / name / "transformer" for name in ("long", "distill", "causal"))
     live = next((it for it in rooms if it.exists()), None)
-    card = Card(
+    target = folder / "world"
+    shutil.rmtree(target, ignore_errors=True)
+    causal = None if live is None else VideoTransformer.from_pretrained(live)
+    models.save(Models(_card(), transformer, frozen(folder), words, live=causal), target)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    held = _last(folder).name if live is None else f"{_last(folder).name} and {live.parent.name}"
+    report(f"pack: {target.name} holds {held}, {size / 1e6:.1f} MB")
+
+
+def _card() -> Card:
+    """What these weights are for."""
+    return Card(
         name="world",
-        size=(96, 176),
+        size=SIZE,
         fps=16,
         predicts="x0",
         controls=("depth", "sketch", "segmentation", "tracks"),
@@ -380,13 +427,6 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
         shift=SHIFT,
         holds="moved",
     )
-    target = folder / "world"
-    shutil.rmtree(target, ignore_errors=True)
-    causal = None if live is None else VideoTransformer.from_pretrained(live)
-    card = models.save(Models(card, transformer, frozen(folder), words, live=causal), target)
-    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    held = _last(folder).name if live is None else f"{_last(folder).name} and {live.parent.name}"
-    report(f"pack: {target.name} holds {held}, {size / 1e6:.1f} MB")
 
 
 _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
@@ -402,5 +442,7 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "likely": _likely,
     "causal": _causal,
     "distill": _distill,
+    "rolled": _rolled,
+    "long": _long,
     "pack": _pack,
 }
