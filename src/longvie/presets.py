@@ -159,6 +159,7 @@ class EngineSection:
     recent: int | None = field(default=None, metadata=within(0, 64))  # last latent frames that what comes next sees
     seam: Literal["latent", "pixel"] | None = None  # of clips
     clip: int | None = field(default=None, metadata=within(1, 256))  # latent frames that a clip adds
+    noise: Literal["shared", "fresh"] | None = None  # that clips begin with: the same, or each its own
     block: int | None = field(default=None, metadata=within(1, 64))  # latent frames that the live engine makes at once
     sink: int | None = field(default=None, metadata=within(0, 64))  # first latent frames that it never forgets
     positions: Literal["relative", "absolute"] | None = None

@@ -41,6 +41,8 @@ class ClipConfig:
         seam: "latent" carries latent frames and the decoder's state over (ours), "pixel" the last frames (LongVie).
         recent: last latent frames that the next clip sees, beside the very first one; of the latent seam.
         clip: latent frames that each clip adds.
+        noise: "shared" begins every clip with the same noise (LongVie's unified initialisation), "fresh" each with its
+            own.
         quirks: published oddities that the weights were trained with.
 
     Raises:
@@ -54,6 +56,7 @@ class ClipConfig:
     seam: Literal["latent", "pixel"] = "latent"
     recent: int = 4
     clip: int = 20
+    noise: Literal["shared", "fresh"] = "shared"
     quirks: Quirks = NONE
 
     def __post_init__(self) -> None:
@@ -61,7 +64,11 @@ class ClipConfig:
             value = getattr(self, name)
             if not least <= value < float("inf"):
                 raise ConfigError(f"{name} is {value}; use {least:g} or more")
-        for name, choices in (("sampling", ("deterministic", "stochastic")), ("seam", ("latent", "pixel"))):
+        for name, choices in (
+            ("sampling", ("deterministic", "stochastic")),
+            ("seam", ("latent", "pixel")),
+            ("noise", ("shared", "fresh")),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; use {' or '.join(map(repr, choices))}")
         if self.recent > self.clip:
@@ -133,10 +140,11 @@ class ClipEngine:
         return self._run(script, self.spans(script), state, on_progress or _nothing)
 
     def _run(self, script: Script, spans: list[Span], state: ClipState, tell: OnProgress) -> Iterator[Chunk]:
-        noise, words = self.noise(script), Words(self.models, self._place)
+        words = Words(self.models, self._place)
         with ahead(wanted=isinstance(self.seam, LatentSeam)) as beside:
             for span in spans[state.clip :]:
                 progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
+                noise = self.noise(script, span.clip if self.config.noise == "fresh" else 0)
                 heard, ready = self._new_words(spans, span, words, noise), beside.take(span)
                 given, state = self.seam.given(script, span, state, heard, ready)
                 self._begin(beside, script, spans[span.clip + 1 : span.clip + 2], state)
@@ -161,12 +169,15 @@ class ClipEngine:
         frames = round(SECONDS * self.models.card.fps)
         return NewWords(self.models, self.models.transformer, words(before), words(span.prompt), noise, frames)
 
-    def noise(self, script: Script) -> Float[Tensor, "1 c l h w"]:
-        """The one noise of a video: for a first clip's latent frames, whatever the script's length."""
+    def noise(self, script: Script, clip: int = 0) -> Float[Tensor, "1 c l h w"]:
+        """The one noise of a video: for a first clip's latent frames, whatever the script's length. Later clips have
+        another one only where that is asked for.
+        """
         strides, channels = self.models.autoencoder.strides, self.models.autoencoder.latent_channels
         first = LatentShape(self.config.clip + 1, 0, 0).video(strides).frames
         shape = VideoShape(first, *script.size).latent(strides)
-        drawn = runtime.noise((1, channels, shape.frames, shape.height, shape.width), runtime.generator(script.seed))
+        seed = mixed(script.seed, clip, 0) if clip else script.seed
+        drawn = runtime.noise((1, channels, shape.frames, shape.height, shape.width), runtime.generator(seed))
         return drawn.to(self._place)
 
     def check(self, script: Script, state: ClipState | None = None) -> None:

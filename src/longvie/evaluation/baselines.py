@@ -244,6 +244,7 @@ ABLATIONS: Mapping[str, Maker] = MappingProxyType(
             ("history-0", "the model without history", _otherwise("clip", "engine.recent=0")),
             ("history-1", "the model with one latent frame of history", _otherwise("clip", "engine.recent=1")),
             ("history-2", "the model with two", _otherwise("clip", "engine.recent=2")),
+            ("fresh-noise", "the model, other noise in each clip", _otherwise("clip", "engine.noise=fresh")),
             ("renormalised", "the model, depth normalised clip by clip", _renormalised),
             ("live-keep", "live, memory kept when the words change", _otherwise("live", "engine.on_words=keep")),
             ("live-clear", "live, memory emptied when the words change", _otherwise("live", "engine.on_words=clear")),
