@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def steered(
         stop = threading.Event()
         asker = threading.Thread(target=_ask, args=(steering, asking, begun, times, stop, clock), daemon=True)
         asker.start()
-        for chunk in paced(engine.run(request.script, steering=steering), shown, clock=clock):
+        made = engine.run(request.script, steering=steering)
+        begins = partial(engine.config.begins, strides=engine.seam.strides)
+        for chunk in paced(made, shown, begins=begins, hurry=lambda: steering.waiting, clock=clock):
             tell(min(round(chunk.stop / model.card.fps), round(seconds)), round(seconds))
         stop.set()
         asker.join()
@@ -123,6 +126,7 @@ def steered(
         "wait_95_s": round(most, 3),
         "wait_longest_s": round(max(waits), 3),
         "block_median_s": round(statistics.median(shown.took[1:]), 3),
+        "lead_median_s": round(statistics.median(shown.leads[1:]), 3),
         "stalled_s": round(shown.stalls, 3),
         "first_frame_s": round(shown.begins[0][1] - begun, 3),
     }

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -94,3 +95,30 @@ def test_blocks_are_the_same_made_by_one_or_by_two(wishes: dict[int, Change]) ->
                 steering.ask(wishes[number])
         made.append(np.concatenate(frames))
     assert len(made[0]) == 141 and np.array_equal(*made)
+
+
+def test_something_else_may_be_done_meanwhile() -> None:
+    for count, side_by_side in ((2, True), (1, False)):
+        torch.set_num_threads(count)
+        done = []
+        with ahead() as beside:
+            made = beside.beside(lambda: threading.current_thread().name, partial(done.append, 1))
+        assert made.startswith("longvie-ahead") == side_by_side and done == [1]
+
+
+def test_words_and_strengths_may_change_after_a_block_is_ready() -> None:
+    """What has been made for it is still of use: controls are not encoded again."""
+    torch.set_num_threads(2)
+    models = moving()
+    engine = LiveEngine(models, LiveConfig.of(models.card, steps=1))
+    streamed, encoded = engine.seam._streamed, []
+    engine.seam._streamed = lambda *given: encoded.append((given[0].name, given[1].clip)) or streamed(*given)  # type: ignore[method-assign, func-returns-value]
+    asked = replace(full_script(93), prompts=parse("a red ball"))
+    steering = Steering()
+    for number, _ in enumerate(engine.run(asked, steering=steering)):
+        if number == 6:
+            steering.ask(Say("night"))
+        if number == 12:
+            steering.ask(Strength("depth", 0.5))
+    blocks = len(engine.spans(asked))
+    assert sorted(set(encoded)) == sorted(encoded) and len(encoded) == blocks * len(asked.controls)

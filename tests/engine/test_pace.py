@@ -56,3 +56,34 @@ def test_what_is_too_slow_stalls_and_never_waits() -> None:
     assert clock.slept == 0 or clock.slept < 0.75
     assert shown.stalls > 0.25
     assert shown.took == pytest.approx([0.5, 1.0, 1.0])
+
+
+def in_thirds(clock: Clock, costs: list[float], begun: list[float]) -> Iterator[Chunk]:
+    """Blocks of three chunks, the first of which costs the most."""
+    for number, cost in enumerate(costs):
+        for third in range(3):
+            begun += [] if third else [clock.now]
+            clock.now += cost if third == 0 else 0.05
+            yield Chunk(12 * number + 4 * third, 16, torch.zeros(3, 4, 2, 2), None, "nearest")
+
+
+def test_a_block_may_begin_when_its_first_frames_will_be_there_in_time() -> None:
+    clock, begun, shown = Clock(), list[float](), Shown(16)
+    begins = lambda frame: frame % 12 == 0  # noqa: E731
+    for _ in paced(in_thirds(clock, [0.1] * 6, begun), shown, begins=begins, clock=clock, sleep=clock.sleep):
+        pass
+    assert shown.stalls == 0 and shown.leads == pytest.approx([0.1] * 6) and shown.took == pytest.approx([0.2] * 6)
+    assert [frame for frame, _ in shown.begins] == list(range(0, 72, 4))
+    for number in range(2, 6):
+        assert begun[number] == pytest.approx(shown.moment(12 * number) - SLACK - CAUTION * 0.1)
+
+
+def test_who_wants_something_is_not_kept_waiting() -> None:
+    """A block begins at once where a wish waits."""
+    clock, begun, shown = Clock(), list[float](), Shown(16)
+    made = paced(
+        chunks(clock, [0.2] * 4, begun), shown, hurry=lambda: 100.5 < clock.now < 100.6, clock=clock, sleep=clock.sleep
+    )
+    assert len(list(made)) == 4
+    assert begun[1] == pytest.approx(100.5, abs=0.02)  # it would have been 100.7
+    assert begun[2] == pytest.approx(shown.moment(24) - SLACK - CAUTION * 0.2)

@@ -12,11 +12,12 @@ from torch import Tensor
 from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
+from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import NewWords, airy, lit
+from longvie.engine.light import Turn, airy, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import Encoded, Given, LatentSeam, Moving
+from longvie.engine.seam import Given, Heard, LatentSeam, Moving, Ready
 from longvie.engine.state import ClipState, opened, part_of
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.control_branch import ControlInput
@@ -150,6 +151,26 @@ class Pasts:
         self.kept = [KeptBlock.of(block, part_of(tensors, f"kept.{at}/")) for at, block in enumerate(facts["kept"])]
 
 
+@dataclass(frozen=True)
+class OnScreen:
+    """The known picture over a block: as it was moved, and in the light of its frames.
+
+    Attributes:
+        start: first frame of the block.
+        bare, air: before the light; how much of each place is sky.
+        turns: of the light, in which it is `shown`.
+        stream: the encoder after it.
+    """
+
+    start: int
+    bare: Moved
+    air: Float[Tensor, "known H W"] | None
+    turns: tuple[Turn, ...]
+    shown: Moved
+    latents: Float[Tensor, "1 c l h w"] | None
+    stream: Carried
+
+
 @dataclass
 class Moves:
     """The known picture on its way, at a frame: what moves it, and the encoder that has seen it so far. Not saved: it
@@ -159,17 +180,19 @@ class Moves:
     carrying: Carrying
     stream: Carried
     at: int  # the last frame of the video that was taken
+    coming: OnScreen | None = None  # the block after it, if it has been moved already
 
     def copy(self) -> "Moves":
         """The same, which goes its own way from here on."""
-        return Moves(self.carrying.copy(), self.stream, self.at)
+        return Moves(self.carrying.copy(), self.stream, self.at, self.coming)
 
 
 @dataclass(frozen=True)
-class Ready(Encoded):
-    """What of a block is there before it begins: also the picture on its way, moved on."""
+class LiveReady(Ready):
+    """What of a block is there before it begins: also the picture on its way, moved on by `movers`."""
 
-    moves: Moves | None = None
+    state: "LiveState | None" = None
+    movers: tuple[Signal | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,8 +243,11 @@ class LiveState(ClipState):
 
 class BlockSeam(LatentSeam):
     """The latent seam, block by block: no history tokens, as the past is remembered; and the picture that tracks move
-    is taken anew now and then, not at every block.
+    is taken anew now and then, not at every block. Frames are decoded one latent frame at a time: the first are seen
+    while the others are made.
     """
+
+    at_once = 1
 
     def __init__(self, models: Models, renews: int, block: int) -> None:
         super().__init__(models, recent=1)
@@ -241,24 +267,35 @@ class BlockSeam(LatentSeam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: NewWords | None = None,
-        ready: Encoded | None = None,
+        heard: Heard | None = None,
+        ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
         assert isinstance(state, LiveState)
-        state = replace(state, moves=ready.moves) if isinstance(ready, Ready) else self._ready(script, span, state)
+        moved = ready.state if isinstance(ready, LiveReady) else None
+        if isinstance(ready, LiveReady) and moved is not None and _same(ready.movers, self._signals(script, span)):
+            state = replace(state, known=moved.known, picked=moved.picked, follows=moved.follows, moves=moved.moves)
+        else:
+            state = self._ready(script, span, state)
         return super().given(script, span, state, heard, ready)
 
-    def ready(self, script: Script, span: Span, state: LiveState) -> Encoded:
-        """What of a block can be made while the one before it is: its controls; and the picture that moves, unless it
-        is to be taken anew. Changes nothing: if the block becomes another one, nothing has been done.
+    def ready(self, script: Script, span: Span, state: ClipState) -> LiveReady:
+        """What of a block can be made while the one before it is: its controls, and the picture that moves. Changes
+        nothing: if the block becomes another one, nothing has been done.
         """
-        encoded = self.encoded(script, span, state)
-        if state.moves is None or self._renewed(script, span, state) is not state:
-            return encoded
-        moves = state.moves.copy()
-        moving = self._moved(script, span, replace(state, moves=moves))
-        return Ready(encoded.inputs, encoded.states, encoded.drawn, moving, moves)
+        assert isinstance(state, LiveState)
+        streams = super().ready(script, span, state).streams
+        if self.waits(script, span, state):
+            return LiveReady(streams)
+        moves = None if state.moves is None else state.moves.copy()
+        state = self._ready(script, span, replace(state, moves=moves))
+        if state.moves is not None:
+            state.moves.coming = self._coming(state.moves, span, state)
+        return LiveReady(streams, state, self._signals(script, span))
+
+    def waits(self, script: Script, span: Span, state: LiveState) -> bool:
+        """Whether the picture that moves is to be taken from frames that are not there yet."""
+        return state.made < span.start and self._renewed(script, span, state) is not state
 
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
         return state.picked if isinstance(state, LiveState) else -1
@@ -329,15 +366,37 @@ class BlockSeam(LatentSeam):
 
     def _taken(self, moves: Moves, span: Span, state: LiveState) -> tuple[Moved, Float[Tensor, "1 c l h w"] | None]:
         """The frames of the next block in their light, and their latents."""
+        block = moves.coming
+        if block is None or block.start != span.start:
+            block = self._coming(moves, span, state)
+        elif not _same(block.turns, state.turns):
+            block = self._lit(block.bare, block.air, moves, span, state)
+        moves.stream, moves.at, moves.coming = block.stream, span.stop - 1, None
+        shown = block.shown if span.lone else Moved.joined([block.shown.part(slice(0, 1)).unseen(), block.shown])
+        return shown, block.latents
+
+    def _coming(self, moves: Moves, span: Span, state: LiveState) -> OnScreen:
+        """The next block, moved; what moves it is then behind it, all else is as it was."""
         count, carrying = span.stop - span.start, moves.carrying
         part = carrying.take(count)
-        block = part.longer(count) if part.pictures.shape[1] else carrying.resting(count)
+        bare = part.longer(count) if part.pictures.shape[1] else carrying.resting(count)
         near = (
             None if carrying.disparity is None else carrying.disparity[carrying.at - part.pictures.shape[1] :][:count]
         )
-        block = lit(
-            block, state.turns, state.picked, span.start, airy(near if near is not None and len(near) else None)
-        )
-        latents, moves.stream = encode_span(block.pictures, self.encode, moves.stream, stride=self.strides.time)
-        moves.at = span.stop - 1
-        return (block if span.lone else Moved.joined([block.part(slice(0, 1)).unseen(), block])), latents
+        return self._lit(bare, airy(near if near is not None and len(near) else None), moves, span, state)
+
+    def _lit(
+        self, bare: Moved, air: Float[Tensor, "f h w"] | None, moves: Moves, span: Span, state: LiveState
+    ) -> OnScreen:
+        shown = lit(bare, state.turns, state.picked, span.start, air)
+        latents, stream = encode_span(shown.pictures, self.encode, moves.stream, stride=self.strides.time)
+        return OnScreen(span.start, bare, air, state.turns, shown, latents, stream)
+
+    def _signals(self, script: Script, span: Span) -> tuple[Signal | None, ...]:
+        """What moves the picture."""
+        return tuple(None if direction is None else direction.signal for direction in self._movers(script, span))
+
+
+def _same(one: Sequence[object], other: Sequence[object]) -> bool:
+    """Whether they are the very same things."""
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

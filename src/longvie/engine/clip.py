@@ -18,7 +18,7 @@ from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.light import SECONDS, NewWords
 from longvie.engine.script import Script, Span
-from longvie.engine.seam import LONGVIE_2, NONE, Encoded, Given, LatentSeam, PixelSeam, Quirks
+from longvie.engine.seam import LONGVIE_2, NONE, Given, LatentSeam, PixelSeam, Quirks, Ready
 from longvie.engine.state import ClipState
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
@@ -155,11 +155,11 @@ class ClipEngine:
                     yield chunk
                     tell(replace(progress, step=self.config.steps, frames=chunk.stop))
 
-    def _begin(self, beside: Ahead[Encoded], script: Script, following: list[Span], state: ClipState) -> None:
+    def _begin(self, beside: Ahead[Ready], script: Script, following: list[Span], state: ClipState) -> None:
         """The controls of the clip after this one."""
         for span in following:
             if isinstance(self.seam, LatentSeam):
-                beside.begin(span, partial(self.seam.encoded, script, span, state))
+                beside.begin(span, partial(self.seam.ready, script, span, state))
 
     def _new_words(self, spans: list[Span], span: Span, words: "Words", noise: flow.Latents) -> NewWords | None:
         """What is to be found out of the light, where a clip is under other words than the one before."""

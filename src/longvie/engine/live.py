@@ -4,7 +4,7 @@ Words and controls may change at every block. What was shown is never made again
 made, and memory does not grow with length.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.blocks import BlockSeam, LiveState, Pasts
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
-from longvie.engine.light import SECONDS, NewWords
+from longvie.engine.light import SECONDS, NewWords, Turn
 from longvie.engine.memory import Window
 from longvie.engine.script import Script, Span
-from longvie.engine.seam import Encoded, Given
+from longvie.engine.seam import Given, Ready
 from longvie.engine.session import Steering
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
@@ -104,6 +104,11 @@ class LiveConfig:
         stop = min(short + number * length, fit_frames(script.frames, strides))
         return Span(number, start, stop, number == 0, script.prompts.at(start / script.fps))
 
+    def begins(self, frame: int, strides: Strides) -> bool:
+        """Whether a block begins with this frame of a video."""
+        short = self._short(strides)
+        return frame == 0 or (frame >= short and (frame - short) % (self.block * strides.time) == 0)
+
     def _short(self, strides: Strides) -> int:
         """Frames of the first block: its first latent frame stands for one."""
         return (self.block - 1) * strides.time + 1
@@ -181,8 +186,8 @@ class LiveEngine:
         steering: Steering | None = None,
         witness: Witness | None = None,
     ) -> Iterator[Chunk]:
-        """The frames of a script in order, exactly as many as it asks for; a block's frames are a chunk. Every few
-        chunks, and the last, have a state.
+        """The frames of a script in order, exactly as many as it asks for; those of one latent frame are a chunk. The
+        last chunk of every few blocks, and the last of all, have a state.
 
         Args:
             state: that of an earlier chunk, to go on after it as if nothing had come between.
@@ -210,34 +215,44 @@ class LiveEngine:
                 span = self.config.span(script, number, strides)
                 progress = Progress(number, count, 0, self.config.steps, span.new, script.frames)
                 said, heard = words(span.prompt), None
+                ready = beside.take(_named(script, number))
                 if state.heard not in ("", span.prompt):
-                    heard = self._new_words(span, state, words)
-                    self.hear(state, span, words)
-                ready = beside.take((id(script), number))
+                    heard = self._hears(beside, span, state, words)
                 given, moved = self.seam.given(script, span, state, heard, ready)
                 state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
-                if number + 1 < count:
-                    self._begin(beside, script, self.config.span(script, number + 1, strides), state)
+                coming = self.config.span(script, number + 1, strides) if number + 1 < count else None
+                waits = coming is not None and self.seam.waits(script, coming, state)
+                if coming is not None and not waits:
+                    self._begin(beside, script, coming, state)
                 latents = self.sample(span, state, said, given, progress, tell)
                 witness(span, given, latents)
-                remember = partial(self.keep, span, state, said, given, latents)
                 saves = number % PART == PART - 1 or number == count - 1
-                if saves:
-                    remember()
                 for frames, after in self.seam.frames(latents, span, state, given):
-                    state = after if isinstance(after, LiveState) else state
-                    wanted = frames[:, : script.frames - start]
-                    saved = saves and after is not None
+                    if isinstance(after, LiveState):  # the block's last frames; all but them have been seen
+                        state = after
+                        if coming is not None and waits:
+                            self._begin(beside, script, coming, state)
+                        self.keep(span, state, said, given, latents)
+                    wanted, saved = frames[:, : script.frames - start], saves and after is not None
                     yield Chunk(start, script.fps, wanted, state.copy() if saved else None, self.seam.rounding)
                     start += frames.shape[1]
                     tell(replace(progress, step=self.config.steps, frames=min(start, script.frames)))
-                if not saves:  # only then: what is made is seen sooner
-                    remember()
 
-    def _begin(self, beside: Ahead[Encoded], script: Script, span: Span, state: LiveState) -> None:
-        """What the next block needs, if its words are these: others change the light of the picture that moves."""
-        if span.prompt == state.heard:
-            beside.begin((id(script), span.clip), lambda: self.seam.ready(script, span, state))
+    def _begin(self, beside: Ahead[Ready], script: Script, span: Span, state: LiveState) -> None:
+        """What the next block needs, beside this one."""
+        beside.begin(_named(script, span.clip), lambda: self.seam.ready(script, span, state))
+
+    def _hears(
+        self, beside: Ahead[Ready], span: Span, state: LiveState, words: Callable[[str], Float[Tensor, "1 n d"]]
+    ) -> "_NewWords | None":
+        """What follows from other words: the memory is made anew, beside the light where that is to be found out."""
+        hear = partial(self.hear, state, span, words)
+        if self.models.card.holds != "moved":
+            hear()
+            return None
+        frames, noise = round(SECONDS * self.models.card.fps), self.noise(span, state.seed)
+        found = NewWords(self.models, self.models.transformer, words(state.heard), words(span.prompt), noise, frames)
+        return _NewWords(found, beside, hear)
 
     @property
     def _place(self) -> torch.device:
@@ -322,15 +337,6 @@ class LiveEngine:
                 self.transformer(block.latents.to(self._place, own), zero, said, **arguments, **past)
             state.pasts.end(block.number, block.latents, block.controls, block.beats)
 
-    def _new_words(
-        self, span: Span, state: LiveState, words: Callable[[str], Float[Tensor, "1 n d"]]
-    ) -> NewWords | None:
-        """What is to be found out of the light."""
-        if self.models.card.holds != "moved":
-            return None
-        frames, noise = round(SECONDS * self.models.card.fps), self.noise(span, state.seed)
-        return NewWords(self.models, self.models.transformer, words(state.heard), words(span.prompt), noise, frames)
-
     def _began(self, span: Span, state: LiveState, controls: list[ControlInput]) -> dict[str, Any]:
         return self._asked(span.clip, len(span.groups(self.seam.strides)), state, controls)
 
@@ -338,3 +344,20 @@ class LiveEngine:
         """The pasts of trunk and branches, with room for a block, as the transformer takes them."""
         first = number * self.config.block
         return state.pasts.begin(self.transformer, self.seam.cells, range(first, first + count), controls)
+
+
+@dataclass(frozen=True)
+class _NewWords:
+    """New words whose light is found out on the other core, while the memory is made anew on this one."""
+
+    words: NewWords
+    beside: Ahead[Any]
+    hear: Callable[[], None]
+
+    def turn(self, start: int, controls: Sequence[ControlInput], air: Float[Tensor, "f h w"] | None) -> Turn | None:
+        return self.beside.beside(lambda: self.words.turn(start, controls, air), self.hear)
+
+
+def _named(script: Script, number: int) -> tuple[int, ...]:
+    """A block, by its number and the signals that it follows; words and strengths may still change."""
+    return number, *(id(direction.signal) for direction in script.controls)

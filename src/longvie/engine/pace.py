@@ -1,7 +1,7 @@
 """Blocks made just in time for a viewer, so that a wish waits for one block at most before it is heard.
 
 A block that is made as soon as it can be is one that nobody can change any more. So the next one is begun when what is
-being shown will end about when it is there.
+being shown will end about when its first frames are there; or at once, if somebody wants something.
 """
 
 import time
@@ -12,9 +12,10 @@ from statistics import median
 
 from longvie.engine.stream import Chunk
 
-SLACK = 0.02  # seconds that a block is there before it is needed
-CAUTION = 1.15  # of the median of the last blocks, that the next is expected to take
+SLACK = 0.02  # seconds that frames are there before they are needed
+CAUTION = 1.15  # of the median of the last blocks' leads, that the next is expected to need
 MEMORY = 8  # blocks by which that is told; one under new words takes longer, and may be late
+GLANCE = 0.01  # seconds between two looks whether somebody wants something
 
 
 @dataclass
@@ -23,14 +24,16 @@ class Shown:
 
     Attributes:
         begins: frame number and moment at which each chunk appeared.
-        stalls: seconds that the picture stood still because a block was late.
+        stalls: seconds that the picture stood still because frames were late.
         took: seconds that each block took to be made.
+        leads: seconds by which each block had to be begun before its first frame was due.
     """
 
     fps: int | float
     begins: list[tuple[int, float]] = field(default_factory=list)
     stalls: float = 0.0
     took: list[float] = field(default_factory=list)
+    leads: list[float] = field(default_factory=list)
 
     def moment(self, frame: int) -> float | None:
         """When a frame was shown; None if it was not."""
@@ -44,30 +47,44 @@ def paced(
     chunks: Iterator[Chunk],
     shown: Shown,
     *,
+    begins: Callable[[int], bool] = lambda _frame: True,
+    hurry: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Chunk]:
-    """The same chunks, each begun as late as it may be; the first at once.
+    """The same chunks, each block begun as late as it may be; the first at once.
 
     Args:
         shown: is told what appears when.
+        begins: whether a block begins with this frame; by default each chunk is a block.
+        hurry: whether somebody waits to be heard.
     """
     ends: float | None = None
     recent: deque[float] = deque(maxlen=MEMORY)
+    begun, spent, first, stop = clock(), 0.0, 0, 0
     while True:
-        if ends is not None and recent:
-            wait = ends - SLACK - CAUTION * median(recent) - clock()
-            if wait > 0:
-                sleep(wait)
-        begun = clock()
+        if begins(stop):
+            if spent:
+                recent.append(shown.leads[-1])
+            if ends is not None and recent:
+                until = ends - SLACK - CAUTION * median(recent)
+                while (wait := until - clock()) > 0 and not hurry():
+                    sleep(min(wait, GLANCE))
+            begun, spent, first = clock(), 0.0, stop
+        asked = clock()
         chunk = next(chunks, None)
         if chunk is None:
             return
         there = clock()
-        recent.append(there - begun)
-        shown.took.append(there - begun)
+        late = there - begun - (chunk.start - first) / shown.fps
+        if spent:
+            shown.took[-1], shown.leads[-1] = there - begun, max(shown.leads[-1], late)
+        else:
+            shown.took.append(there - begun)
+            shown.leads.append(late)
+        spent += there - asked
         at = there if ends is None else max(ends, there)
         shown.stalls += 0.0 if ends is None else at - ends
         shown.begins.append((chunk.start, at))
-        ends = at + chunk.frames.shape[1] / shown.fps
+        ends, stop = at + chunk.frames.shape[1] / shown.fps, chunk.stop
         yield chunk

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -12,10 +12,12 @@ from longvie.controls.carried import carry
 from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
+from longvie.controls.signals import Signal
 from longvie.engine import conditioning, flow
-from longvie.engine.light import LOOK, NewWords, airy, lit
+from longvie.engine.light import LOOK, Turn, airy, lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
+from longvie.engine.stream import AT_ONCE as DECODED
 from longvie.engine.stream import decoded
 from longvie.errors import ConfigError, ScriptError
 from longvie.media import to_bytes, to_unit
@@ -145,15 +147,27 @@ class Moving:
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """The controls of a span: what the network is told, what their encoders remember, pictures for the decoder; and
-    the picture that moves, where it is known by now.
-    """
+class Streamed:
+    """A control in a span, whatever its strength: its latents, what its encoder remembers, pictures for the decoder."""
 
-    inputs: tuple[ControlInput, ...]
-    states: Mapping[str, AutoencoderState]
-    drawn: dict[str, Tensor]
-    moving: Moving | None = None
+    signal: Signal
+    latents: Float[Tensor, "1 c l h w"]
+    state: AutoencoderState
+    pictures: Float[Tensor, "3 f H W"] | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What of a span is there before it begins: its controls, by their names."""
+
+    streams: Mapping[str, Streamed]
+
+
+@runtime_checkable
+class Heard(Protocol):
+    """Words that change as a span begins; `engine.light.NewWords` finds out what the light does then."""
+
+    def turn(self, start: int, controls: Sequence[ControlInput], air: Float[Tensor, "f h w"] | None) -> Turn | None: ...
 
 
 class LatentSeam(_Seam):
@@ -163,6 +177,7 @@ class LatentSeam(_Seam):
     """
 
     rounding: Literal["nearest", "truncate"] = "nearest"
+    at_once: int = DECODED  # latent frames that are decoded in one call
 
     def __init__(self, models: Models, recent: int) -> None:
         super().__init__(models)
@@ -190,39 +205,45 @@ class LatentSeam(_Seam):
         first = 0 if span.lone else 1
         return noise[:, :, first : first + len(span.groups(self.strides))]
 
-    def encoded(self, script: Script, span: Span, state: ClipState) -> "Encoded":
-        """The controls of a span; of the state it reads what their encoders remember, and nothing else."""
+    def ready(self, script: Script, span: Span, state: ClipState) -> Ready:
+        """What of a span can be made before it begins; of the state it reads what the controls' encoders remember."""
+        return Ready({direction.name: self._streamed(direction, span, state) for direction, _ in self.on(script, span)})
+
+    def _controls(
+        self, script: Script, span: Span, state: ClipState, ready: Ready | None
+    ) -> tuple[tuple[ControlInput, ...], dict[str, AutoencoderState], dict[str, Tensor]]:
+        """The controls of a span as the network takes them, what their encoders remember, and pictures for the decoder;
+        made now as far as they are not ready.
+        """
         inputs, states, drawn = [], {}, dict[str, Tensor]()
         for direction, strength in self.on(script, span):
-            name, kept = direction.control.name, list[Tensor]()
-            latents, states[direction.name] = self._encoded(direction, span, state, kept)
-            channels = conditioning.widened(latents, self.models.transformer.config["in_channels"])
-            kind = self.kind(direction)
+            name, made = direction.control.name, None if ready is None else ready.streams.get(direction.name)
+            if made is None or made.signal is not direction.signal:
+                made = self._streamed(direction, span, state)
+            channels = conditioning.widened(made.latents, self.models.transformer.config["in_channels"])
+            kind, states[direction.name] = self.kind(direction), made.state
             inputs.append(ControlInput(direction.control.branch, channels, strength, kind, name=direction.name))
-            if kept and name in CHANNELS and name not in drawn:
-                drawn[name] = torch.cat(kept, dim=1) * self._per_frame(strength, span)
-        return Encoded(tuple(inputs), states, drawn)
+            if made.pictures is not None and name in CHANNELS and name not in drawn:
+                drawn[name] = made.pictures * self._per_frame(strength, span)
+        return tuple(inputs), states, drawn
 
     def given(
         self,
         script: Script,
         span: Span,
         state: ClipState,
-        heard: NewWords | None = None,
-        ready: "Encoded | None" = None,
+        heard: Heard | None = None,
+        ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
-        are `heard` that are new, with a turn of light. Its controls may be `ready`.
+        are `heard` that are new, with a turn of light. Some of it may be `ready`.
         """
         models = self.models
-        encoded = self.encoded(script, span, state) if ready is None else ready
-        inputs, drawn = encoded.inputs, encoded.drawn
+        inputs, states, drawn = self._controls(script, span, state, ready)
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
         state = state if heard is None else self._turned(script, span, state, heard, inputs)
-        moved = encoded.moving
-        if moved is None and models.card.holds == "moved":
-            moved = self._moved(script, span, state)
+        moved = self._moved(script, span, state) if models.card.holds == "moved" else None
         condition, moves = self._condition(script, span, state, moved)
         given = Given(
             condition=condition,
@@ -233,7 +254,7 @@ class LatentSeam(_Seam):
             guides=self._guides(script, span, moved, moves, drawn) if models.autoencoder.guides else None,
             known=moved.shown.part(slice(-1, None)) if moved is not None and bool(moves[-1]) else None,
         )
-        return given, replace(state, controls=encoded.states)
+        return given, replace(state, controls=states)
 
     def frames(
         self,
@@ -245,7 +266,8 @@ class LatentSeam(_Seam):
         """New frames as they are decoded; with the last ones, the state for the next clip."""
         shown, tail = span.start, state.tail
         where, autoencoder = f"clip {span.clip}", self.models.autoencoder
-        for frames, decoder in decoded(latents, autoencoder, state.decoder, where, guides=given.guides):
+        pieces = decoded(latents, autoencoder, state.decoder, where, guides=given.guides, at_once=self.at_once)
+        for frames, decoder in pieces:
             shown += frames.shape[1]
             if self.models.card.holds == "moved" and frames.shape[1]:
                 tail = frames[:, -1:].clone()
@@ -323,7 +345,7 @@ class LatentSeam(_Seam):
         return Moving(lit(shown, state.turns, known, known, airy(disparity)), strength > 0)
 
     def _turned(
-        self, script: Script, span: Span, state: ClipState, heard: NewWords, controls: Sequence[ControlInput]
+        self, script: Script, span: Span, state: ClipState, heard: Heard, controls: Sequence[ControlInput]
     ) -> ClipState:
         """With one more change of light on its way, if it is one; those that are over are forgotten."""
         stop = min(span.stop, span.start + LOOK * self.strides.time)
@@ -376,23 +398,22 @@ class LatentSeam(_Seam):
             return values if read.ndim == 3 else 1 - values.mean(-1) / 255  # drawn: near is dark
         return None
 
-    def _encoded(
-        self, direction: Direction, span: Span, state: ClipState, kept: list[Tensor]
-    ) -> tuple[Float[Tensor, "1 c l h w"], AutoencoderState]:
-        """A control's latents in a span, encoded as one stream with the spans before; one that is only now switched on
-        begins with the frame before the span, so that its latent frames stand for the same frames as the video's.
-        Its pictures are `kept` if the decoder will look at them.
+    def _streamed(self, direction: Direction, span: Span, state: ClipState) -> Streamed:
+        """A control in a span, encoded as one stream with the spans before; one that is only now switched on begins
+        with the frame before the span, so that its latent frames stand for the same frames as the video's. Its pictures
+        are kept if the decoder will look at them.
         """
         carried = Carried(state.controls.get(direction.name), direction.name in state.controls)
         if not carried.begun and not span.lone:
             (before,) = self.drawn(direction, span.start - 1, span.start)
             _, carried = encode_span(before, self.encode, carried, stride=self.strides.time)
-        found = []
+        found, kept = list[Tensor](), list[Tensor]()
         for pictures in self.drawn(direction, span.start, span.stop):
             kept += [pictures] if self.models.autoencoder.guides else []
             latents, carried = encode_span(pictures, self.encode, carried, stride=self.strides.time)
             found += [] if latents is None else [latents]
-        return torch.cat(found, dim=2), carried.state
+        pictures = torch.cat(kept, dim=1) if kept else None
+        return Streamed(direction.signal, torch.cat(found, dim=2), carried.state, pictures)
 
 
 class PixelSeam(_Seam):
@@ -426,8 +447,8 @@ class PixelSeam(_Seam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: NewWords | None = None,  # noqa: ARG002 - these models copy no picture whose light could be old
-        ready: Encoded | None = None,  # noqa: ARG002 - nothing of a clip is known before the one before it is made
+        heard: Heard | None = None,  # noqa: ARG002 - these models copy no picture whose light could be old
+        ready: Ready | None = None,  # noqa: ARG002 - nothing of a clip is known before the one before it is made
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span; the state stays."""
         picture, history = script.picture, None

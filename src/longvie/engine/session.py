@@ -70,6 +70,11 @@ class Steering:
         self._waiting.append(wish)
         return wish
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a wish that no block has heard."""
+        return bool(self._waiting)
+
     def applied(self, script: Script, block: int, frame: int, check: Callable[[Script], None]) -> Script:
         """The script from a block on. What cannot be is refused, and changes nothing.
 
