@@ -162,6 +162,8 @@ class EngineSection:
     noise: Literal["shared", "fresh"] | None = None  # that clips begin with: the same, or each its own
     block: int | None = field(default=None, metadata=within(1, 64))  # latent frames that the live engine makes at once
     sink: int | None = field(default=None, metadata=within(0, 64))  # first latent frames that it never forgets
+    far: int | None = field(default=None, metadata=within(0, 64))  # key frames that it keeps of those between
+    every: int | None = field(default=None, metadata=within(1, 1024))  # one in so many latent frames is one
     positions: Literal["relative", "absolute"] | None = None
     on_words: Literal["recache", "keep", "clear"] | None = None  # its memory, when the words change
     renews: int | None = field(default=None, metadata=within(1, 1000))  # blocks that one picture is moved for

@@ -70,6 +70,38 @@ def test_the_same_numbers_as_whole_buffers_for_a_third_of_the_bytes() -> None:
 # --- integers
 
 
+@pytest.mark.parametrize("window", [Window(3, 6, 3, 18), Window(3, 6, 1, 6), Window(0, 3, 2, 9), Window(3, 6)])
+def test_slots_hold_what_the_window_keeps(window: Window) -> None:
+    """A hundred blocks, begun twice each as the live engine does, key frames and all."""
+    slots = Slots.free(window, 3)
+    for now in range(0, 300, 3):
+        kept = window.kept(now)
+        for _ in range(2):
+            after, taken = slots.with_block(range(now, now + 3))
+        assert [after.frames[slot] for slot in taken] == [now, now + 1, now + 2]
+        held = sorted(frame for frame in after.frames if frame is not None)
+        assert held == [*kept, now, now + 1, now + 2]
+        assert None not in after.frames[: after.filled]  # the first so many are taken
+        slots = after
+    assert len(slots.frames) == window.sink + window.far + window.recent + 3
+
+
+def test_key_frames_lie_between_the_first_and_the_last() -> None:
+    window = Window(3, 6, far=2, every=6)
+    assert window.kept(12) == [0, 1, 2, 6, 7, 8, 9, 10, 11]
+    assert window.kept(15) == [0, 1, 2, 6, 9, 10, 11, 12, 13, 14]
+    assert window.kept(60) == [0, 1, 2, 42, 48, *range(54, 60)]
+    with pytest.raises(ConfigError, match="every is 0"):
+        Window(3, 6, 1, 0)
+
+
+def test_key_frames_are_seen_and_change_what_is_made() -> None:
+    network, x = model(), latents(30, batch=1)
+    made = [streamed(network, x, memory(network, Window(3, 6, far, 6), 3), 3) for far in (0, 2)]
+    assert torch.equal(made[0][:, :, :15], made[1][:, :, :15])  # until the first key frame has left the window
+    assert not torch.allclose(made[0][:, :, 15:18], made[1][:, :, 15:18], atol=1e-4)
+
+
 def test_a_window_keeps_the_first_and_the_last() -> None:
     window = Window(sink=3, recent=6)
     assert [window.kept(now) for now in (0, 2, 3)] == [[], [0, 1], [0, 1, 2]]

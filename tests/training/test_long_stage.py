@@ -10,6 +10,8 @@ import torch
 from longvie import runtime
 from longvie.data.world import scene
 from longvie.engine.clip import mixed
+from longvie.engine.live import LiveConfig
+from longvie.engine.memory import Window
 from longvie.errors import InputError
 from longvie.models.models import Models
 from longvie.training import rolled
@@ -72,6 +74,25 @@ def test_the_network_is_told_what_the_engine_told_it(
     )
 
 
+def test_with_key_frames_too(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory of single frames from further back, on the engine and without one."""
+    monkeypatch.setattr(rolled, "GIVEN", {("depth",): 1.0})
+    monkeypatch.setattr(rolled, "scripted", lambda *given: replace(scripted(*given), seed=SEED))
+    made_for = LiveConfig.of
+    how = {"recent": 3, "far": 2, "every": 3}
+    monkeypatch.setattr(LiveConfig, "of", classmethod(lambda _cls, card, **changes: made_for(card, **how, **changes)))
+    monkeypatch.setattr(rolled, "AWAY", 0.0)
+    video, number = roll(models, scene(3), blocks=BLOCKS), BLOCKS - 1
+    stage, window = stage_on(models, tmp_path, video), Window(3, 3, 2, 3)
+    block = video.block(number, window)
+    assert block.made_with == (0, 0, 0, 1, 2, 3, 3, 3, 4, 4, 4)
+    noise = runtime.noise(tuple(block.clean.shape), runtime.generator(mixed(SEED, number, 0)))
+    with torch.no_grad():
+        made, near = (stage.made(it, noise, torch.ones(1))[0] for it in (block, video.block(number, Window(3, 3))))
+    told = video.made[:, 3 * number : 3 * number + 3].float()
+    assert (made - told).abs().max() < 0.1 * (near - told).abs().max()
+
+
 def test_a_batch_is_its_blocks_side_by_side(video: Rolled) -> None:
     both = joined([video.block(3), video.block(4)])
     for at, number in enumerate((3, 4)):
@@ -88,7 +109,9 @@ def test_most_batches_are_long_videos_and_a_share_are_clips(
 ) -> None:
     stage = stage_on(models, tmp_path, video)
     drawn: list[int] = []
-    monkeypatch.setattr(Shelf, "draw", lambda self, random, count: drawn.append(count) or joined([video.block(4)]))  # noqa: ARG005
+    monkeypatch.setattr(
+        Shelf, "draw", lambda self, random, count, window: drawn.append(count) or joined([video.block(4)])
+    )
     for share, wanted in ((0.0, 1), (1.0, 0)):
         monkeypatch.setattr(long, "CLIPS", share)
         drawn.clear()

@@ -46,6 +46,7 @@ class LiveConfig:
             LongLive does.
         block: latent frames made at once; of these the video's first stands for one frame.
         sink, recent: latent frames that are kept, the first and the last ones.
+        far, every: key frames that are kept of those between, and one in how many latent frames is one.
         positions: within the memory ("relative", without limit of length) or within the video.
         on_words: when the words change, the memory is made anew under the new ones ("recache"), kept, or emptied but
             for its sink ("clear").
@@ -61,12 +62,15 @@ class LiveConfig:
     block: int = 3
     sink: int = 3
     recent: int = 6
+    far: int = 0
+    every: int = 18
     positions: Literal["relative", "absolute"] = "relative"
     on_words: Literal["recache", "keep", "clear"] = "recache"
     renews: int = 6
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("shift", 1e-3), ("block", 1), ("sink", 0), ("recent", 0), ("renews", 1)):
+        for name, least in (("steps", 1), ("shift", 1e-3), ("block", 1), ("sink", 0), ("recent", 0), ("renews", 1),
+                            ("far", 0), ("every", 1)):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < float("inf"):
                 raise ConfigError(f"{name} is {value}; use {least:g} or more")
@@ -78,8 +82,9 @@ class LiveConfig:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; use {' or '.join(map(repr, known))}")
-        if self.sink % self.block or self.recent % self.block:
-            raise ConfigError(f"sink {self.sink} and recent {self.recent} must be multiples of the block, {self.block}")
+        for name in ("sink", "recent", "every"):
+            if getattr(self, name) % self.block and (name != "every" or self.far):
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be a multiple of the block, {self.block}")
 
     @classmethod
     def of(cls, card: Card, **changes: Any) -> "LiveConfig":
@@ -123,7 +128,7 @@ class LiveEngine:
     def __init__(self, models: Models, config: LiveConfig | None = None) -> None:
         self.models = models
         self.config = config or LiveConfig.of(models.card)
-        self.window = Window(self.config.sink, self.config.recent)
+        self.window = Window(self.config.sink, self.config.recent, self.config.far, self.config.every)
         self.seam = BlockSeam(models, self.config.renews * self.config.block, self.config.block)
 
     @property

@@ -25,23 +25,28 @@ UNKEPT = -1  # slot of a frame that is asked, but neither kept nor looked at
 
 @dataclass(frozen=True)
 class Window:
-    """What a new block looks back at: the first `sink` latent frames and the last `recent` ones.
+    """What a new block looks back at: the first `sink` latent frames and the last `recent` ones; and between them, if
+    it is to see further, single key frames, one in `every`, the last `far` of them.
 
     Raises:
-        ConfigError: a number below 0.
+        ConfigError: a number out of range.
     """
 
     sink: int = 3
     recent: int = 6  # with the block of 3 being made, the published window of 12
+    far: int = 0
+    every: int = 18
 
     def __post_init__(self) -> None:
-        for name in ("sink", "recent"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; use 0 or more")
+        for name, least in (("sink", 0), ("recent", 0), ("far", 0), ("every", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use {least} or more")
 
     def kept(self, now: int) -> list[int]:
         """The latent frames that block `now`, `now` + 1, … sees before itself, in order."""
-        return [*range(min(self.sink, now)), *range(max(self.sink, now - self.recent), now)]
+        near = max(self.sink, now - self.recent)
+        keys = range(-(-self.sink // self.every) * self.every, near, self.every)
+        return [*range(min(self.sink, now)), *keys[max(0, len(keys) - self.far) :], *range(near, now)]
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,17 @@ class Slots:
     """Which latent frame stands in which slot; None is free. The first `sink` slots never change hands."""
 
     frames: tuple[int | None, ...]
-    sink: int
+    window: Window
 
     @classmethod
     def free(cls, window: Window, block: int) -> "Slots":
         """As many as a window and one block need."""
-        return cls((None,) * (window.sink + window.recent + block), window.sink)
+        return cls((None,) * (window.sink + window.far + window.recent + block), window)
+
+    @property
+    def sink(self) -> int:
+        """Of the window."""
+        return self.window.sink
 
     @property
     def filled(self) -> int:
@@ -62,8 +72,8 @@ class Slots:
         return sum(frame is not None for frame in self.frames)
 
     def with_block(self, frames: Sequence[int]) -> tuple["Slots", tuple[int, ...]]:
-        """With some new frames, in the place of as many of the oldest beyond the sink as there is no room for; and the
-        slots of the new ones.
+        """With some new frames, in the place of those that the window no longer keeps, and of as many of the oldest
+        beyond the sink as there is no room for; and the slots of the new ones.
 
         Raises:
             ConfigError: more frames at once than there are slots beyond the sink.
@@ -75,10 +85,12 @@ class Slots:
         aged = sorted(
             (slot for slot in range(self.sink, len(now)) if now[slot] is not None), key=lambda at: now[at] or 0
         )
-        taken = (*free, *aged)[: len(frames)]
+        kept = set(self.window.kept(frames[0])) if self.window.far and frames else set(now)
+        left = [slot for slot in aged if now[slot] not in kept]
+        taken = (*left, *free, *(slot for slot in aged if slot not in left))[: len(frames)]
         for slot, frame in zip(taken, frames, strict=True):
             now[slot] = frame
-        return Slots(tuple(now), self.sink), tuple(taken)
+        return Slots(tuple(now), self.window), tuple(taken)
 
     def with_last(self, now: int, *, keep_sink: bool) -> tuple[range, "Slots", tuple[int, ...]]:
         """The last frames before `now`, as many as are kept; the slots with them; and the slot of each.
@@ -93,7 +105,7 @@ class Slots:
         after = list(self.frames)
         for slot, frame in zip(places, frames[lost:], strict=True):
             after[slot] = frame
-        return frames, Slots(tuple(after), self.sink), (*(UNKEPT,) * lost, *places)
+        return frames, Slots(tuple(after), self.window), (*(UNKEPT,) * lost, *places)
 
     def ranks(self) -> list[int]:
         """Of each taken slot: how many of the kept frames come before its own."""
@@ -228,7 +240,7 @@ class Memory:
     def forget(self, *, sink: bool) -> None:
         """Nothing but the sink is remembered, or not even that."""
         kept = [frame if sink and slot < self.slots.sink else None for slot, frame in enumerate(self.slots.frames)]
-        self.slots = self._now = Slots(tuple(kept), self.slots.sink)
+        self.slots = self._now = Slots(tuple(kept), self.window)
         self._fresh.clear()
 
     def copy(self) -> "Memory":
@@ -259,7 +271,7 @@ class Memory:
         if frames is None or len(frames) != len(self.slots.frames):
             raise InputError("the memory was written with another window: use its own", code="state_invalid")
         self.slots = self._now = Slots(
-            tuple(None if frame == UNKEPT else int(frame) for frame in frames.tolist()), self.window.sink
+            tuple(None if frame == UNKEPT else int(frame) for frame in frames.tolist()), self.window
         )
         filled = self.slots.filled
         self._keys, self._values = {}, {}

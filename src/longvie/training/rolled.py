@@ -26,6 +26,7 @@ from longvie.data.render import render
 from longvie.data.world import FPS, Scene, Split, scene
 from longvie.engine import flow
 from longvie.engine.live import LiveConfig, LiveEngine
+from longvie.engine.memory import Window
 from longvie.engine.script import Direction, Script, Span
 from longvie.engine.seam import Given
 from longvie.errors import InputError
@@ -65,10 +66,10 @@ class Rolled:
         """How many there are."""
         return len(self.words)
 
-    def block(self, number: int) -> Block:
-        """One of them, as it was given."""
+    def block(self, number: int, window: Window = KEPT) -> Block:
+        """One of them, as it was given; after what a window keeps."""
         now = number * BLOCK
-        span, kept = slice(now, now + BLOCK), KEPT.kept(now)
+        span, kept = slice(now, now + BLOCK), window.kept(now)
         frames = [*kept, *range(now, now + BLOCK)]
         controls = []
         for kind, name in enumerate(KINDS):
@@ -83,6 +84,7 @@ class Rolled:
             tuple(controls),
             self.beats[None, frames].float(),
             (self.words[number],),
+            tuple(frame // BLOCK for frame in frames),
         )
 
     def save(self, file: Path) -> None:
@@ -120,11 +122,11 @@ class Shelf:
             raise InputError(f"no long videos in {folder.name}; run the stage 'rolled' first")
         return cls(tuple(Rolled.load(file) for file in files))
 
-    def draw(self, random: np.random.Generator, count: int) -> Block:
-        """Blocks of some videos, which keep equally many frames."""
+    def draw(self, random: np.random.Generator, count: int, window: Window = KEPT) -> Block:
+        """Blocks of some videos, from where a memory with this window is full on."""
         chosen = [self.items[int(random.integers(len(self.items)))] for _ in range(count)]
-        first = len(KEPT.kept(10**6)) // BLOCK  # from here on the memory is full
-        return joined([it.block(int(random.integers(min(first, it.blocks - 1), it.blocks))) for it in chosen])
+        first = next(at for at in range(10**6) if len(window.kept(at * BLOCK)) == len(window.kept(10**6 * BLOCK)))
+        return joined([it.block(int(random.integers(min(first, it.blocks - 1), it.blocks)), window) for it in chosen])
 
 
 def joined(blocks: list[Block]) -> Block:
@@ -140,7 +142,8 @@ def joined(blocks: list[Block]) -> Block:
         for at, control in enumerate(first.controls)
     )
     parts = {name: torch.cat([getattr(it, name) for it in blocks]) for name in ("clean", "past", "condition", "beats")}
-    return Block(controls=controls, words=tuple(it.words[0] for it in blocks), **parts)
+    words = tuple(block.words[0] for block in blocks)
+    return Block(controls=controls, words=words, made_with=first.made_with, **parts)
 
 
 def fill(folder: Path, numbers: range, models: Models, *, split: Split | None = None, seed: int = 0) -> Iterator[int]:

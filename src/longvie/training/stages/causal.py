@@ -8,6 +8,7 @@ past is all of the model's input, with its controls, as the pass that fills the 
 live only the mask changes. Some of the past is damaged, because in use it is the model's own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -45,11 +46,16 @@ class Block:
     controls: tuple[ControlInput, ...]
     beats: Float[Tensor, "b l 4"]
     words: tuple[str, ...]
+    made_with: tuple[int, ...] = ()  # of each latent frame, the number of its block; by default all follow each other
 
     @property
     def frames(self) -> int:
         """Latent frames in all."""
         return self.past.shape[2] + self.clean.shape[2]
+
+    def visible(self) -> Bool[Tensor, "l l"]:
+        """Which of them sees which."""
+        return block_mask(self.made_with or tuple(at // BLOCK for at in range(self.frames)))
 
     def to(self, device: torch.device | str) -> "Block":
         """The same, elsewhere."""
@@ -83,9 +89,9 @@ def block_of(
     return Block(whole.clean[:, :, span], past, condition, controls, whole.beats[:, frames], whole.words)
 
 
-def block_mask(frames: int) -> Bool[Tensor, "l l"]:
-    """Every block sees itself and those before it."""
-    number = torch.arange(frames) // BLOCK
+def block_mask(numbers: Sequence[int]) -> Bool[Tensor, "l l"]:
+    """Every block sees itself and those before it; of each latent frame, the number of its block."""
+    number = torch.tensor(numbers)
     return number[:, None] >= number
 
 
@@ -134,7 +140,7 @@ class CausalStage(BaseStage):
             condition=torch.cat([known.to(noisy), block.condition.to(noisy)], dim=2),
             controls=block.controls,
             beats=block.beats,
-            visible=block_mask(block.frames).to(noisy.device),
+            visible=block.visible().to(noisy.device),
         )
         return out[:, :, kept:]
 

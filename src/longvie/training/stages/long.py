@@ -3,9 +3,11 @@
 `distill` ends with its clip of six seconds, under one light and in one memory. What the live engine meets later is of
 another kind: pictures that were made, moved and made again, a sky that has turned since the first frame, words that
 were other words before. So blocks are learnt here as the engine met them in long videos of its own (`training.rolled`),
-each corrected by the truth; a share of the batches stays as `distill` has them.
+each corrected by the truth; a share of the batches stays as `distill` has them. In another share the memory also holds
+key frames of what lies further back (`engine.memory.Window.far`), so that the weights know what to do with them.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +15,11 @@ import torch
 from torch import Tensor
 
 from longvie.training.rolled import Shelf, joined
-from longvie.training.stages.causal import SAMPLES
+from longvie.training.stages.causal import KEPT, SAMPLES
 from longvie.training.stages.distill import STEPS, DistillStage
 
 CLIPS = 0.25  # share of batches with clips that begin
+FAR = (0, 0, 0, 1, 2, 3)  # key frames that the memory holds in a batch, as likely each
 EVERY = 4  # of the blocks of a held-out video, which are looked at
 
 
@@ -37,7 +40,8 @@ class LongStage(DistillStage):
         if random.random() < CLIPS:
             return super().forward(random, share)
         self.calls += 1
-        block = self.shelf.draw(random, SAMPLES * self.scale).to(self.device)
+        window = replace(KEPT, far=int(random.choice(FAR)))
+        block = self.shelf.draw(random, SAMPLES * self.scale, window).to(self.device)
         x, t = self.reached(block, int(random.integers(STEPS)))
         return self.error(block, self.made(block, x, t), t)
 
