@@ -17,6 +17,7 @@ from longvie.models.models import Models
 from longvie.training import rolled
 from longvie.training.rolled import KINDS, Rolled, Shelf, joined, roll, scripted
 from longvie.training.stages import long
+from longvie.training.stages.causal import Block
 from longvie.training.stages.long import LongStage
 from made import noisy_pool, small_models
 
@@ -109,9 +110,12 @@ def test_most_batches_are_long_videos_and_a_share_are_clips(
 ) -> None:
     stage = stage_on(models, tmp_path, video)
     drawn: list[int] = []
-    monkeypatch.setattr(
-        Shelf, "draw", lambda self, random, count, window: drawn.append(count) or joined([video.block(4)])
-    )
+
+    def draw(self: Shelf, random: np.random.Generator, count: int, window: Window) -> Block:  # noqa: ARG001
+        drawn.append(count)
+        return joined([video.block(4)])
+
+    monkeypatch.setattr(Shelf, "draw", draw)
     for share, wanted in ((0.0, 1), (1.0, 0)):
         monkeypatch.setattr(long, "CLIPS", share)
         drawn.clear()

@@ -1,4 +1,5 @@
 """The one loop: batch → loss → step → log → save. It knows no stage; a stage is a module that gives its loss.
+Several processes (`torchrun`, `accelerate launch`) each draw their own batches and share their gradients.
 
 A schedule is a share of the time allowed, not a number of steps: the same recipe makes the best of a laptop's hour
 and of a GPU's quarter of an hour. A training that is stopped goes on from its last checkpoint, clock included.
@@ -17,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
@@ -95,7 +97,8 @@ class Trainer:
         """`mixed`: bfloat16 where it is safe; by default where this machine is faster with it."""
         if mixed is None:  # a CPU without such instructions takes several times as long
             mixed = not cpu or runtime.bf16_speedup() > runtime.FASTER
-        self.accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no")
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # of controls that a batch does not have
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if mixed else "no", kwargs_handlers=[unused])
         self.stage, self.recipe, self.folder = stage, recipe, folder
         self.wrapped, *self.optimizers = self.accelerator.prepare(stage, *optimizers(stage, recipe))
         self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -115,13 +118,15 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         position = checkpoint.load(self.folder, self.stage, self.ema, self.optimizers)
         step, before = (position.step, position.seconds) if position else (0, 0.0)
-        shorten(self.folder / LOG, step)
         if self._share(step, before) >= 1 and (self.folder / EXPORTED).exists():
             return
-        (self.folder / EXPORTED).unlink(missing_ok=True)
-        start = saved = drawn = time.monotonic()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shorten(self.folder / LOG, step)
+            (self.folder / EXPORTED).unlink(missing_ok=True)
+        start = saved = drawn = self._clock()
         while True:
-            now = time.monotonic()
+            now = self._clock()
             seconds = before + now - start
             share = self._share(step, seconds)
             if share >= 1:
@@ -141,13 +146,20 @@ class Trainer:
             if now - drawn > 60 * self.recipe.sheet_minutes:
                 self._sheet(step)
                 drawn = now
-        seconds = before + time.monotonic() - start
+        seconds = before + self._clock() - start
         self._judge(step, seconds)
         self._save(step, seconds)
         self._sheet(step)
-        with self.averaged():
-            self.stage.export(self.folder)
-        (self.folder / EXPORTED).write_text(json.dumps({"step": step}) + "\n")
+        if self.accelerator.is_main_process:
+            with self.averaged():
+                self.stage.export(self.folder)
+            (self.folder / EXPORTED).write_text(json.dumps({"step": step}) + "\n")
+        self.accelerator.wait_for_everyone()
+
+    def _clock(self) -> float:
+        """Seconds, as the first process counts them: all must stop after the same step."""
+        now = torch.tensor([time.monotonic()], dtype=torch.float64)
+        return float(broadcast(now.to(self.accelerator.device))) if self.accelerator.num_processes > 1 else float(now)
 
     def _share(self, step: int, seconds: float) -> float:
         """Of the schedule that is behind us."""
@@ -202,6 +214,8 @@ class Trainer:
                 file.write(json.dumps(figures) + "\n")
 
     def _judge(self, step: int, seconds: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
         with self.averaged(), torch.no_grad(), self.accelerator.autocast():
             figures = self.stage.figures()
         if figures:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from longvie import runtime
@@ -165,10 +166,14 @@ def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: 
         raise ConfigError(f"no stage '{stage[:60]}'; there are {', '.join(STAGES)} and all")
     if device == "cpu":
         runtime.keep_memory()
-    if plan.origin is not None:
-        begin_from(plan.origin, folder)
+    everyone = PartialState(cpu=device == "cpu")  # one process, unless torchrun has started more
     for name in STAGES if stage == "all" else (stage,):
-        _RUN[name](folder, plan, device, report)
+        with everyone.main_process_first():
+            if plan.origin is not None:
+                begin_from(plan.origin, folder)
+        if name != "pack" or everyone.is_main_process:
+            _RUN[name](folder, plan, device, report if everyone.is_main_process else lambda _: None)
+        everyone.wait_for_everyone()
 
 
 def begin_from(model: Path, folder: Path) -> None:
