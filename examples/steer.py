@@ -41,10 +41,10 @@ with tempfile.TemporaryDirectory() as room:
     )
     for number, chunk in enumerate(stream):
         print(f"{chunk.start_s:5.2f} s: {len(chunk.frames)} frames")
-        if number == 1:
+        if number == 3:  # three chunks are a block
             steering.ask(Say("night, heavy rain"))
-        if number == 2:
+        if number == 6:
             steering.ask(Move(pan=12, forward=0.2))
-        if number == 3:
+        if number == 9:
             steering.ask(Strength("depth", 0.3))
             steering.ask(Strength("smell", 1.0))

@@ -200,7 +200,7 @@ class LongVie:
         """The same video in chunks while it is made; nothing is written, memory stays constant.
 
         Args:
-            chunk_size: seconds of a chunk; by default 2 with the clip engine, and each block as it is made with the
+            chunk_size: seconds of a chunk; by default 2 with the clip engine, and a quarter as it is made with the
                 live one.
             steering: wishes (`Say`, `Strength`, `Follow`) that are heard when a block begins; of the live engine.
 

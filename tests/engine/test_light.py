@@ -1,4 +1,4 @@
-"""New words turn the light of the picture that is moved: slowly, the sky apart, the same however a run is cut."""
+"""New words turn the light of the picture that is moved: slowly, each region as what it is, the same however a run is cut."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from longvie.engine.state import ClipState
 from longvie.models.models import Models
 from small import direction, picture, script
 
-NIGHT = torch.tensor([[[0.2, 0.0]] * 3, [[0.5, 0.1]] * 3])  # of the rest, of the sky
+NIGHT = torch.tensor([[[0.2, 0.0]] * 3, [[0.8, 0.0]] * 3, [[0.5, 0.1]] * 3])  # of the ground, of things, of the sky
 
 
 def resting(frames: int) -> Moved:
@@ -36,23 +36,39 @@ def test_light_turns_slowly_from_the_frame_at_which_the_words_changed() -> None:
     )
 
 
-def test_the_sky_turns_as_the_sky() -> None:
-    disparity = torch.ones(1, 32, 48)
-    disparity[:, :16] = 0
-    disparity[:, 15] = light.AIR
-    air = light.airy(7 * disparity)
-    assert air is not None and light.airy(None) is None
+def test_sky_ground_and_things_turn_each_as_what_they_are() -> None:
+    rows = torch.arange(32.0)[:, None].expand(32, 48)
+    disparity = torch.where(rows < 12, 0.0, (rows - 11) / 20)[None].clone()  # ground from row 12 on, nearer downwards
+    disparity[0, 14:26, 20:28] = 0.9  # a thing that stands on it
+    disparity[0, 11] = light.AIR * disparity.max()  # neither sky nor near
+    shares = light.regions(7 * disparity)
+    assert torch.allclose(shares.sum(0), torch.ones(1, 32, 48))
+    assert torch.all(shares[light.SKY, 0, :11] == 1) and torch.all(shares[light.THINGS, 0, 15:25, 21:27] > 0.99)
+    assert torch.all(shares[light.GROUND, 0, 20:, :16] > 0.99)
     shown = resting(6)
-    dark = (lit(shown, [Turn(NIGHT, 0, 1)], 0, 0, air).pictures[:, -1] + 1) / 2
+    dark = (lit(shown, [Turn(NIGHT, 0, 1)], 0, 0, disparity).pictures[:, -1] + 1) / 2
     plain = (shown.pictures[:, -1] + 1) / 2
-    assert torch.allclose(dark[:, :15], 0.5 * plain[:, :15] + 0.1, atol=1e-5)
-    assert torch.all(dark[:, 15] < 0.5 * plain[:, 15] + 0.1) and torch.all(dark[:, 15] > 0.2 * plain[:, 15])
-    assert torch.allclose(dark[:, 16:], 0.2 * plain[:, 16:], atol=1e-5)
+    assert torch.allclose(dark[:, :11], 0.5 * plain[:, :11] + 0.1, atol=1e-5)
+    ends = torch.stack([0.5 * plain[:, 11] + 0.1, 0.8 * plain[:, 11]])
+    assert torch.all((dark[:, 11] >= ends.amin(0) - 1e-5) & (dark[:, 11] <= ends.amax(0) + 1e-5))
+    assert torch.allclose(dark[:, 26:, :16], 0.2 * plain[:, 26:, :16], atol=0.02)
+    assert torch.allclose(dark[:, 15:25, 21:27], 0.8 * plain[:, 15:25, 21:27], atol=0.02)
+
+
+def test_fog_is_added_and_a_lamp_multiplies() -> None:
+    """The same brightness more: in a bright picture it is an offset, in a dark one a gain. Less light is a gain."""
+    even = torch.full((3, 400), 0.4) + 0.01 * torch.randn(3, 400, generator=torch.Generator().manual_seed(1))
+    fog = light._between(even, torch.full_like(even, 0.7))
+    assert torch.all(fog[:, 0] <= 1) and torch.allclose(0.4 * fog[:, 0] + fog[:, 1], torch.tensor(0.7), atol=0.01)
+    lamp = light._between(even / 8, torch.full_like(even, 0.3))
+    assert torch.all(lamp[:, 0] > 1.3)
+    shade = light._between(even, even / 4)
+    assert torch.all((shade[:, 0] < 0.4) & (shade[:, 1].abs() < 0.05))
 
 
 def test_a_picture_taken_on_the_way_goes_the_rest_of_it() -> None:
     """From frame 0 to 30 at once, or by way of a picture taken at frame 14: the same light, also of two turns."""
-    turns = [Turn(NIGHT, 10, 8), Turn(torch.tensor([[[1.4, 0.05]] * 3] * 2), 13, 10)]
+    turns = [Turn(NIGHT, 10, 8), Turn(torch.tensor([[[1.4, 0.05]] * 3] * 3), 13, 10)]
     whole = lit(resting(31), turns[:1], 0, 0, None).pictures
     half = whole[:, 14]
     rest = lit(Moved.resting(half, 17), turns[:1], 14, 14, None).pictures

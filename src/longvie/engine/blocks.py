@@ -14,7 +14,7 @@ from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import Turn, airy, lit
+from longvie.engine.light import Turn, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
 from longvie.engine.seam import Given, Heard, LatentSeam, Moving, Ready
@@ -157,14 +157,14 @@ class OnScreen:
 
     Attributes:
         start: first frame of the block.
-        bare, air: before the light; how much of each place is sky.
+        bare, disparity: before the light; how near its places are.
         turns: of the light, in which it is `shown`.
         stream: the encoder after it.
     """
 
     start: int
     bare: Moved
-    air: Float[Tensor, "known H W"] | None
+    disparity: Float[Tensor, "known H W"] | None
     turns: tuple[Turn, ...]
     shown: Moved
     latents: Float[Tensor, "1 c l h w"] | None
@@ -370,7 +370,7 @@ class BlockSeam(LatentSeam):
         if block is None or block.start != span.start:
             block = self._coming(moves, span, state)
         elif not _same(block.turns, state.turns):
-            block = self._lit(block.bare, block.air, moves, span, state)
+            block = self._lit(block.bare, block.disparity, moves, span, state)
         moves.stream, moves.at, moves.coming = block.stream, span.stop - 1, None
         shown = block.shown if span.lone else Moved.joined([block.shown.part(slice(0, 1)).unseen(), block.shown])
         return shown, block.latents
@@ -383,14 +383,14 @@ class BlockSeam(LatentSeam):
         near = (
             None if carrying.disparity is None else carrying.disparity[carrying.at - part.pictures.shape[1] :][:count]
         )
-        return self._lit(bare, airy(near if near is not None and len(near) else None), moves, span, state)
+        return self._lit(bare, near if near is not None and len(near) else None, moves, span, state)
 
     def _lit(
-        self, bare: Moved, air: Float[Tensor, "f h w"] | None, moves: Moves, span: Span, state: LiveState
+        self, bare: Moved, disparity: Float[Tensor, "f h w"] | None, moves: Moves, span: Span, state: LiveState
     ) -> OnScreen:
-        shown = lit(bare, state.turns, state.picked, span.start, air)
+        shown = lit(bare, state.turns, state.picked, span.start, disparity)
         latents, stream = encode_span(shown.pictures, self.encode, moves.stream, stride=self.strides.time)
-        return OnScreen(span.start, bare, air, state.turns, shown, latents, stream)
+        return OnScreen(span.start, bare, disparity, state.turns, shown, latents, stream)
 
     def _signals(self, script: Script, span: Span) -> tuple[Signal | None, ...]:
         """What moves the picture."""

@@ -3,18 +3,19 @@
 A picture that is moved was taken under the words before, and a network that copies it keeps its light. Asked for the
 same place without any picture, though, the model paints it in the light of the words. So it paints twice, under the
 words before and those now, from the same noise and the same controls; how the one becomes the other, a gain and an
-offset of each colour, for what is near and for the sky, is what the moved picture goes through from there on. What is
-far is between the two, as air lies before it.
+offset of each colour, for the ground, for things and for the sky, is what the moved picture goes through from there on.
+What is far is between these and the sky, as air lies before it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from longvie.controls.floor import floor
 from longvie.controls.moved import Moved
 from longvie.engine import conditioning, flow
 from longvie.models.control_branch import ControlInput
@@ -26,6 +27,10 @@ LOOK = 3  # latent frames that are painted
 GRAIN = 4  # pixels of a side that count as one
 EVEN = 0.01  # pull of a gain towards that which takes black to black
 GAINS = (0.05, 3.0)
+DARK = 0.15  # mean brightness below which more light may multiply colours; else it is added, as by fog or snow
+BRIGHTER = 1.5  # how much at most
+LUMA = (0.299, 0.587, 0.114)
+GROUND, THINGS, SKY = range(3)  # regions, each with a map of its own
 LEAST = 0.03  # mean change of a colour, of the range of 1, below which there is none
 FEW = 16  # grains of a region by which its change can be told
 AIR = 0.04  # disparity, of the largest, at which a place looks more like the sky than like itself
@@ -37,7 +42,7 @@ class Turn:
     """A change of light on its way.
 
     Attributes:
-        map: gain and offset of each colour in [0, 1], of what is near and of the sky.
+        map: gain and offset of each colour in [0, 1], of ground, things and sky.
         start: frame of the video at which the words changed.
         frames: how many it takes.
     """
@@ -66,31 +71,38 @@ class Turn:
         return torch.stack([gain, shifted - gain * moved], dim=-1)
 
 
-def airy(disparity: Float[Tensor, "f h w"] | None) -> Float[Tensor, "f h w"] | None:
-    """How much of each place is the colour of the air before it: 1 is sky. By disparity of any scale."""
-    if disparity is None:
-        return None
-    return torch.exp(-disparity / (AIR * torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)))
+def regions(disparity: Float[Tensor, "f h w"]) -> Float[Tensor, "regions f h w"]:
+    """How much of each place is ground, a thing, and sky or the air before it; together 1. Disparity of any scale."""
+    near = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
+    air = torch.exp(-disparity / (AIR * near))
+    low = floor(disparity).to(air)
+    return torch.stack([(1 - air) * low, (1 - air) * (1 - low), air])
 
 
-def lit(moved: Moved, turns: Sequence[Turn], picked: int, start: int, air: Float[Tensor, "f h w"] | None) -> Moved:
+def lit(
+    moved: Moved, turns: Sequence[Turn], picked: int, start: int, disparity: Float[Tensor, "known H W"] | None
+) -> Moved:
     """A picture, moved, in the light of its frames.
 
     Args:
         picked: the frame of the video that the picture is.
         start: that of its first frame here.
-        air: how much of each place is sky; frames past its end have that of the last one. None is nothing.
+        disparity: of its frames; those past its end have that of the last one. None: all is ground.
     """
     pictures = moved.pictures
+    if not turns:
+        return moved
     frames = torch.arange(start, start + pictures.shape[1]).to(pictures)
+    shares = None if disparity is None or not len(disparity) else regions(disparity).to(pictures)
     for turn in turns:
         gain, offset = turn.between(picked, frames).to(pictures).unbind(-1)  # (f, regions, 3)
         gain, offset = (it.permute(1, 2, 0)[..., None, None] for it in (gain, gain + 2 * offset - 1))  # in [-1, 1]
-        shown = gain[0] * pictures + offset[0]
-        if air is not None:
-            share = air[torch.arange(pictures.shape[1]).clamp(max=len(air) - 1)].to(pictures)
-            shown = torch.lerp(shown, gain[1] * pictures + offset[1], share)
-        pictures = shown.clamp(-1, 1)
+        if shares is None:
+            shown = gain[GROUND] * pictures + offset[GROUND]
+        else:
+            of = shares[:, torch.arange(pictures.shape[1]).clamp(max=shares.shape[1] - 1)]
+            shown = sum(share * (gain[at] * pictures + offset[at]) for at, share in enumerate(of))
+        pictures = torch.as_tensor(shown).clamp(-1, 1)
     return replace(moved, pictures=pictures)
 
 
@@ -111,21 +123,27 @@ class NewWords:
     frames: int
 
     @torch.no_grad()
-    def turn(self, start: int, controls: Sequence[ControlInput], air: Float[Tensor, "f h w"] | None) -> Turn | None:
+    def turn(
+        self, start: int, controls: Sequence[ControlInput], disparity: Float[Tensor, "f h w"] | None
+    ) -> Turn | None:
         """The change of light from frame `start` on; None where nobody would see one.
 
         Args:
             controls: of the span.
-            air: of its frames.
+            disparity: of its frames.
         """
         was, now = (self._painted(words, controls) for words in (self.before, self.now))
-        far = torch.zeros(was.shape[1:]) if air is None else _coarse(air[None, : was.shape[1]].float())[0]
-        far = far[torch.arange(was.shape[1]).clamp(max=len(far) - 1)]
         whole = _between(was.flatten(1), now.flatten(1))
-        regions = (far < PLAIN, far > 1 - PLAIN)
-        maps = [_between(was[:, it], now[:, it]) if int(it.sum()) >= FEW else whole for it in regions]
-        near, sky = (it[:, 0, None, None, None] * was + it[:, 1, None, None, None] for it in maps)
-        change = (torch.lerp(near, sky, far) - was).abs().mean()
+        maps, shares = [whole] * 3, None
+        if disparity is not None:
+            shares = functional.avg_pool2d(regions(disparity[: was.shape[1]].float()), GRAIN)
+            shares = shares[:, torch.arange(was.shape[1]).clamp(max=shares.shape[1] - 1)]
+            near = _within(shares[SKY] < PLAIN, was, now, whole)
+            maps = [_within(share > 1 - PLAIN, was, now, near) for share in shares]
+            maps[SKY] = _within(shares[SKY] > 1 - PLAIN, was, now, whole)
+        turned = [it[:, 0, None, None, None] * was + it[:, 1, None, None, None] for it in maps]
+        after = turned[GROUND] if shares is None else sum(s * it for s, it in zip(shares, turned, strict=True))
+        change = (torch.as_tensor(after) - was).abs().mean()
         return Turn(torch.stack(maps), start, self.frames) if float(change) > LEAST else None
 
     def _painted(self, words: Tensor, controls: Sequence[ControlInput]) -> Float[Tensor, "3 f y x"]:
@@ -150,13 +168,22 @@ def _coarse(video: Float[Tensor, "c f h w"]) -> Float[Tensor, "c f y x"]:
     return functional.avg_pool2d(video, GRAIN)
 
 
+def _within(
+    region: Bool[Tensor, "f y x"], was: Float[Tensor, "3 f y x"], now: Float[Tensor, "3 f y x"], other: Tensor
+) -> Float[Tensor, "3 2"]:
+    """The map of a region; another one where the region is too small to tell."""
+    return _between(was[:, region], now[:, region]) if int(region.sum()) >= FEW else other
+
+
 def _between(was: Float[Tensor, "3 n"], now: Float[Tensor, "3 n"]) -> Float[Tensor, "3 2"]:
     """Gain and offset of each colour that make the one of the other, by least squares; where a colour hardly varies,
-    the gain alone.
+    less light multiplies, and more light is added, unless it was dark.
     """
     mean, goal = was.mean(1), now.mean(1)
     spread = (was - mean[:, None]).square().mean(1)
     shared = ((was - mean[:, None]) * (now - goal[:, None])).mean(1)
-    plain = goal / mean.clamp(min=0.02)
+    before, after = (float((torch.tensor(LUMA).to(it) * it).sum()) for it in (mean, goal))
+    most = min(max(after / max(before, 0.02), 1.0), BRIGHTER) if before < DARK else 1.0
+    plain = (goal / mean.clamp(min=0.02)).clamp(max=most)
     gain = ((shared + EVEN * plain) / (spread + EVEN)).clamp(*GAINS)
     return torch.stack([gain, goal - gain * mean], dim=1)

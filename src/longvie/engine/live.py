@@ -359,8 +359,10 @@ class _NewWords:
     beside: Ahead[Any]
     hear: Callable[[], None]
 
-    def turn(self, start: int, controls: Sequence[ControlInput], air: Float[Tensor, "f h w"] | None) -> Turn | None:
-        return self.beside.beside(lambda: self.words.turn(start, controls, air), self.hear)
+    def turn(
+        self, start: int, controls: Sequence[ControlInput], disparity: Float[Tensor, "f h w"] | None
+    ) -> Turn | None:
+        return self.beside.beside(lambda: self.words.turn(start, controls, disparity), self.hear)
 
 
 def _named(script: Script, number: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning, flow
-from longvie.engine.light import LOOK, Turn, airy, lit
+from longvie.engine.light import LOOK, Turn, lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -167,7 +167,9 @@ class Ready:
 class Heard(Protocol):
     """Words that change as a span begins; `engine.light.NewWords` finds out what the light does then."""
 
-    def turn(self, start: int, controls: Sequence[ControlInput], air: Float[Tensor, "f h w"] | None) -> Turn | None: ...
+    def turn(
+        self, start: int, controls: Sequence[ControlInput], disparity: Float[Tensor, "f h w"] | None
+    ) -> Turn | None: ...
 
 
 class LatentSeam(_Seam):
@@ -342,14 +344,14 @@ class LatentSeam(_Seam):
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
         disparity = self._disparity(script, span, known, last)
         shown = carry(picture[:, 0].float().cpu(), places, seen, disparity).longer(span.stop - known)
-        return Moving(lit(shown, state.turns, known, known, airy(disparity)), strength > 0)
+        return Moving(lit(shown, state.turns, known, known, disparity), strength > 0)
 
     def _turned(
         self, script: Script, span: Span, state: ClipState, heard: Heard, controls: Sequence[ControlInput]
     ) -> ClipState:
         """With one more change of light on its way, if it is one; those that are over are forgotten."""
         stop = min(span.stop, span.start + LOOK * self.strides.time)
-        turn = heard.turn(span.new, controls, airy(self._disparity(script, span, span.start, stop)))
+        turn = heard.turn(span.new, controls, self._disparity(script, span, span.start, stop))
         under_way = tuple(it for it in state.turns if not it.over(self._picked(span, state)))
         return replace(state, turns=(*under_way, turn) if turn is not None else under_way)
 

@@ -18,7 +18,7 @@ from longvie.errors import InputError
 from longvie.media import replace_atomically
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
 
-FORMAT = 1  # of a saved state
+FORMAT = 2  # of a saved state
 
 
 @dataclass(frozen=True)

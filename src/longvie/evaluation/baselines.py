@@ -254,6 +254,7 @@ ABLATIONS: Mapping[str, Maker] = MappingProxyType(
                 _otherwise("live", "engine.sink=0", "engine.recent=9"),
             ),
             ("live-absolute", "live, positions within the video", _otherwise("live", "engine.positions=absolute")),
+            ("live-far", "live, with three key frames from further back", _otherwise("live", "engine.far=3")),
         )
     }
 )

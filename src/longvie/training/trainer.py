@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast
+from accelerate.utils import DistributedDataParallelKwargs
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
@@ -158,8 +158,11 @@ class Trainer:
 
     def _clock(self) -> float:
         """Seconds, as the first process counts them: all must stop after the same step."""
-        now = torch.tensor([time.monotonic()], dtype=torch.float64)
-        return float(broadcast(now.to(self.accelerator.device))) if self.accelerator.num_processes > 1 else float(now)
+        if self.accelerator.num_processes == 1:
+            return time.monotonic()
+        now = torch.tensor([time.monotonic()], dtype=torch.float64, device=self.accelerator.device)
+        torch.distributed.broadcast(now, 0)
+        return float(now)
 
     def _share(self, step: int, seconds: float) -> float:
         """Of the schedule that is behind us."""
