@@ -34,6 +34,8 @@ GROUND, THINGS, SKY = range(3)  # regions, each with a map of its own
 LEAST = 0.03  # mean change of a colour, of the range of 1, below which there is none
 FEW = 16  # grains of a region by which its change can be told
 AIR = 0.04  # disparity, of the largest, at which a place looks more like the sky than like itself
+FAR = 0.5  # share of air from which on nothing is told apart
+THIN = 3  # pixels: what is thinner is no thing
 PLAIN = 0.3  # share of the other region up to which a grain counts for one
 
 
@@ -75,8 +77,10 @@ def regions(disparity: Float[Tensor, "f h w"]) -> Float[Tensor, "regions f h w"]
     """How much of each place is ground, a thing, and sky or the air before it; together 1. Disparity of any scale."""
     near = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
     air = torch.exp(-disparity / (AIR * near))
-    low = floor(disparity).to(air)
-    return torch.stack([(1 - air) * low, (1 - air) * (1 - low), air])
+    thing = (~floor(disparity) & (air < FAR)).to(air)[:, None]
+    core = -functional.max_pool2d(-thing, THIN, 1, THIN // 2)  # a line along the horizon is none
+    thing = torch.minimum(thing, functional.max_pool2d(core, THIN, 1, THIN // 2))[:, 0]
+    return torch.stack([(1 - air) * (1 - thing), (1 - air) * thing, air])
 
 
 def lit(
