@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from longvie.engine import flow
 from longvie.engine.clip import ClipConfig, ClipEngine, renoised
-from longvie.engine.seam import LONGVIE_2, NONE, Given, PixelSeam, Quirks
+from longvie.engine.pixels import LONGVIE_2, NONE, PixelSeam, Quirks
+from longvie.engine.seam import Given
 from longvie.engine.stream import Progress
 from longvie.errors import ConfigError
 from longvie.models import names

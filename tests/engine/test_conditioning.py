@@ -15,8 +15,9 @@ from longvie.controls.guides import COUNT
 from longvie.controls.trackset import track_signal
 from longvie.engine import conditioning
 from longvie.engine.clip import ClipConfig, ClipEngine
+from longvie.engine.pixels import LONGVIE_2, NONE, PixelSeam
 from longvie.engine.script import Direction, Script, Still
-from longvie.engine.seam import LONGVIE_2, NONE, Given, LatentSeam, PixelSeam
+from longvie.engine.seam import Given, LatentSeam
 from longvie.engine.state import ClipState
 from longvie.engine.stream import decoded
 from longvie.errors import ConfigError, ScriptError

@@ -1,4 +1,4 @@
-"""New words turn the light of the picture that is moved: slowly, each region as what it is, the same however a run is cut."""
+"""New words turn the light of the picture that is moved: slowly, each region as what it is, however a run is cut."""
 
 from dataclasses import replace
 from pathlib import Path

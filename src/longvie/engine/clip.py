@@ -17,8 +17,9 @@ from longvie import runtime
 from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.light import SECONDS, NewWords
+from longvie.engine.pixels import LONGVIE_2, NONE, PixelSeam, Quirks
 from longvie.engine.script import Script, Span
-from longvie.engine.seam import LONGVIE_2, NONE, Given, LatentSeam, PixelSeam, Quirks, Ready
+from longvie.engine.seam import Given, LatentSeam, Ready
 from longvie.engine.state import ClipState
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
