@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from longvie import runtime
 from longvie.api import LongVie, engine_of
@@ -23,6 +24,9 @@ from longvie.models.models import Models
 from longvie.presets import LongVieConfig, apply
 from longvie.request import Inputs, prepare
 
+Untrained = Callable[[torch.device, torch.dtype], Models]
+"""Makes random weights on a device."""
+
 GIVEN = {"image": "first.png", "depth": "depth.npz", "tracks": "tracks.npz"}
 
 
@@ -32,13 +36,21 @@ def bench(
     repeat: int = 1,
     device: str | None = None,
     threads: int | None = None,
+    untrained: Untrained | None = None,
     tell: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> dict[str, Any]:
     """Frames a second of one video, the median of `repeat` runs after one short run that warms up.
 
     Controls are loaded, drawn and encoded, frames decoded, coded and journalled within the time that counts.
+
+    Args:
+        untrained: makes the weights, for a model whose own are not at hand.
     """
     model = LongVie(config, device=device, threads=threads)
+    if untrained is not None:
+        runtime.threads(threads)
+        place = runtime.device(device)
+        model.models = untrained(place, runtime.inference_dtype(place))
     with tempfile.TemporaryDirectory(prefix="longvie-bench-") as room:
         scene, frames = Path(room) / "scene", round((config.model.duration or 60.0) * model.card.fps)
         export(Export(seed=max(config.seed, 0), frames=frames, fps=float(model.card.fps)), scene)
@@ -50,7 +62,8 @@ def bench(
             },
         )
         weights = model.models
-        for _ in model.stream_generate("warm up", duration_sec=1):
+        kind = config.engine.kind
+        for _ in model.stream_generate("warm up", duration_sec=1, engine=kind):
             pass
         speeds = []
         for number in range(repeat):
@@ -61,6 +74,7 @@ def bench(
     rates = [speed.to_the_file for speed in speeds]
     return {
         "model": model.card.name,
+        "weights": "random" if weights.card.random else "its own",
         "engine": config.engine.kind or model.card.engines[0],
         "made_at": f"{model.card.size[1]}x{model.card.size[0]}",
         "steps": model.card.steps if config.sampling.steps is None else config.sampling.steps,
@@ -150,7 +164,7 @@ def _ask(
 
 
 def _knows(model: LongVie, name: str) -> bool:
-    return name == "image" or name in model.card.controls
+    return name in model.card.controls or (name == "image" and bool(model.card.controls))
 
 
 def _once(asked: LongVieConfig, model: LongVie, weights: Models, out: Path) -> Speed:

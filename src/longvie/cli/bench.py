@@ -1,11 +1,18 @@
 """`longvie bench`."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from longvie.cli.terminal import Meter, option, table
+from longvie.cli.terminal import Meter, option, printable, table
+from longvie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from longvie.bench import Untrained
+    from longvie.models.untrained import Decoder
+
+DECODERS: "tuple[Decoder, ...]" = ("wan", "taew2_1")
 
 app = typer.Typer(help="Measurements.", no_args_is_help=True)
 
@@ -20,6 +27,9 @@ def speed(
     seed: Annotated[int, typer.Option("--seed", help="Of the scene and of the noise.")] = 7,
     device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
+    random: Annotated[
+        str | None, option("--random", "Random weights in longlive-1.3b's sizes, and which decoder: wan or taew2_1.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Make a video that follows a test scene's depth and tracks; frames a second of the network only, with decode, and
@@ -34,11 +44,32 @@ def speed(
     if steps is not None:
         config = apply(config, {"sampling": {"steps": steps}})
     with Meter("measuring") as meter:
-        facts = bench(config, repeat=repeat, device=device, threads=threads, tell=meter.at)
+        untrained = _untrained(model, random)
+        facts = bench(config, repeat=repeat, device=device, threads=threads, untrained=untrained, tell=meter.at)
     if as_json:
         print(json.dumps(facts, indent=1))
     else:
         table(("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items()])
+
+
+def _untrained(model: str, decoder: str | None) -> "Untrained | None":
+    """What makes random weights, if that is asked for.
+
+    Raises:
+        ConfigError: another model, or a decoder that there is not.
+    """
+    from functools import partial
+
+    from longvie.models import untrained
+
+    if decoder is None:
+        return None
+    if model != "longlive-1.3b" or decoder not in DECODERS:
+        raise ConfigError(
+            f"--random is for --model longlive-1.3b, with {' or '.join(DECODERS)}; "
+            f"'{printable(decoder[:40])}' for {printable(model[:40])} is not there"
+        )
+    return partial(untrained.longlive, decoder=cast("Decoder", decoder))
 
 
 @app.command("steer")
