@@ -121,7 +121,8 @@ def steered(
         asker.start()
         made = engine.run(request.script, steering=steering)
         begins = partial(engine.config.begins, strides=engine.seam.strides)
-        for chunk in paced(made, shown, begins=begins, hurry=lambda: steering.waiting, clock=clock):
+        heavy = lambda: any(isinstance(change, Say) for change in steering.waiting)  # noqa: E731
+        for chunk in paced(made, shown, begins=begins, heavy=heavy, clock=clock):
             tell(min(round(chunk.stop / model.card.fps), round(seconds)), round(seconds))
         stop.set()
         asker.join()

@@ -78,12 +78,20 @@ def test_a_block_may_begin_when_its_first_frames_will_be_there_in_time() -> None
         assert begun[number] == pytest.approx(shown.moment(12 * number) - SLACK - CAUTION * 0.1)
 
 
-def test_who_wants_something_is_not_kept_waiting() -> None:
-    """A block begins at once where a wish waits."""
+def test_more_to_do_is_begun_earlier() -> None:
+    """The first block that has more to do begins at once, the next as early as the first has taught."""
     clock, begun, shown = Clock(), list[float](), Shown(16)
+    words = {2, 4}
     made = paced(
-        chunks(clock, [0.2] * 4, begun), shown, hurry=lambda: 100.5 < clock.now < 100.6, clock=clock, sleep=clock.sleep
+        chunks(clock, [0.2, 0.2, 0.6, 0.2, 0.6, 0.2], begun),
+        shown,
+        heavy=lambda: len(begun) in words,
+        clock=clock,
+        sleep=clock.sleep,
     )
-    assert len(list(made)) == 4
-    assert begun[1] == pytest.approx(100.5, abs=0.02)  # it would have been 100.7
-    assert begun[2] == pytest.approx(shown.moment(24) - SLACK - CAUTION * 0.2)
+    assert len(list(made)) == 6 and shown.stalls == 0
+    there = shown.begins[1][1]
+    assert begun[2] == pytest.approx(begun[1] + 0.2)  # at once
+    assert begun[3] == pytest.approx(shown.moment(36) - SLACK - CAUTION * 0.2)
+    assert begun[4] == pytest.approx(shown.moment(48) - SLACK - CAUTION * 0.6)
+    assert begun[5] == pytest.approx(shown.moment(60) - SLACK - CAUTION * 0.2) and there > begun[1]

@@ -1,12 +1,12 @@
 """Blocks made just in time for a viewer, so that a wish waits for one block at most before it is heard.
 
 A block that is made as soon as it can be is one that nobody can change any more. So the next one is begun when what is
-being shown will end about when its first frames are there; or at once, if somebody wants something.
+being shown will end about when its first frames are there; earlier where more than usual has to be done for them.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -15,7 +15,8 @@ from longvie.engine.stream import Chunk
 SLACK = 0.02  # seconds that frames are there before they are needed
 CAUTION = 1.15  # of the median of the last blocks' leads, that the next is expected to need
 MEMORY = 8  # blocks by which that is told; one under new words takes longer, and may be late
-GLANCE = 0.01  # seconds between two looks whether somebody wants something
+GLANCE = 0.01  # seconds between two looks at what is wanted
+EVEN = 1e-4  # seconds that are none
 
 
 @dataclass
@@ -48,7 +49,7 @@ def paced(
     shown: Shown,
     *,
     begins: Callable[[int], bool] = lambda _frame: True,
-    hurry: Callable[[], bool] = lambda: False,
+    heavy: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Chunk]:
@@ -57,20 +58,19 @@ def paced(
     Args:
         shown: is told what appears when.
         begins: whether a block begins with this frame; by default each chunk is a block.
-        hurry: whether somebody waits to be heard.
+        heavy: whether more than usual waits to be done for the next block, such as for new words. The first such block
+            begins at once, for nobody knows what it needs.
     """
     ends: float | None = None
-    recent: deque[float] = deque(maxlen=MEMORY)
-    begun, spent, first, stop = clock(), 0.0, 0, 0
+    recent = {False: deque[float](maxlen=MEMORY), True: deque[float](maxlen=MEMORY)}  # leads, by whether it was heavy
+    begun, spent, first, stop, more = clock(), 0.0, 0, 0, False
     while True:
         if begins(stop):
             if spent:
-                recent.append(shown.leads[-1])
-            if ends is not None and recent:
-                until = ends - SLACK - CAUTION * median(recent)
-                while (wait := until - clock()) > 0 and not hurry():
-                    sleep(min(wait, GLANCE))
-            begun, spent, first = clock(), 0.0, stop
+                recent[more].append(shown.leads[-1])
+            while ends is not None and (wait := ends - SLACK - clock() - _lead(recent, heavy())) > EVEN:
+                sleep(min(wait, GLANCE))
+            begun, spent, first, more = clock(), 0.0, stop, heavy()
         asked = clock()
         chunk = next(chunks, None)
         if chunk is None:
@@ -88,3 +88,9 @@ def paced(
         shown.begins.append((chunk.start, at))
         ends, stop = at + chunk.frames.shape[1] / shown.fps, chunk.stop
         yield chunk
+
+
+def _lead(recent: Mapping[bool, Sequence[float]], more: bool) -> float:
+    """Seconds that a block is expected to need before its first frame is there."""
+    known = recent[more]
+    return CAUTION * median(known) if known else float("inf")

@@ -71,9 +71,9 @@ class Steering:
         return wish
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is a wish that no block has heard."""
-        return bool(self._waiting)
+    def waiting(self) -> tuple[Change, ...]:
+        """What is wished for and no block has heard."""
+        return tuple(wish.change for wish in tuple(self._waiting))
 
     def applied(self, script: Script, block: int, frame: int, check: Callable[[Script], None]) -> Script:
         """The script from a block on. What cannot be is refused, and changes nothing.
