@@ -81,7 +81,7 @@ def test_options_that_pages_name_exist(page: Path, capsys: pytest.CaptureFixture
     for verb in (*made, *measured):
         assert cli.run([*verb.split(), "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) | {"--help"}
-    foreign = {"--extra-index-url", "--verify"}
+    foreign = {"--extra-index-url", "--verify", "--nproc-per-node"}
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()):
         assert option in known | foreign, option
 
