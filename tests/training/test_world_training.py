@@ -25,7 +25,8 @@ PLAN = Plan(
     clips=2,
     played=1,
     rolled=1,
-    minutes=(60.0,) * 9,
+    variants=2,
+    minutes=(60.0,) * 10,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )
@@ -47,6 +48,7 @@ def tiny_world() -> Iterator[None]:
         patch.setattr(world, "TinyAutoencoder", Narrow)
         patch.setattr(world, "HELD_OUT", 1)
         patch.setattr(world, "HELD_OUT_LONG", 1)
+        patch.setattr(world, "HELD_OUT_VARIANTS", 2)
         patch.setattr(rolled, "BLOCKS", 4)
         patch.setattr(world, "CAPTIONS", 40)
         yield
@@ -107,7 +109,7 @@ def test_running_it_again_changes_nothing(trained: tuple[Path, list[str]]) -> No
     """Not even when there are more clips by now: the autoencoder that encoded the latents stays what it was."""
     folder = trained[0]
     shutil.copy(clips.path(folder / "clips", 1), clips.path(folder / "clips", 7))
-    rooms = (*world.TRAINED, "latents", "made", "worn", "continued", "rolled")
+    rooms = (*world.TRAINED, "latents", "made", "worn", "continued", "rolled", "variants")
     watched = [file for name in rooms for file in (folder / name).rglob("*.*")]
     before = {file: file.read_bytes() for file in watched if file.is_file()}
     for stage in STAGES[1:-1]:
@@ -135,6 +137,9 @@ def test_a_training_that_begins_from_a_model_packs_what_it_has_not_trained(
     held = after.transformer.state_dict()
     assert all(torch.equal(weight, held[name]) for name, weight in before.transformer.state_dict().items())
     assert after.autoencoder.guides == COUNT and after.live is None
+    assert before.repainter is not None and after.repainter is not None
+    held = after.repainter.state_dict()
+    assert all(torch.equal(weight, held[name]) for name, weight in before.repainter.state_dict().items())
 
 
 def test_another_plan_in_the_same_folder_is_refused(trained: tuple[Path, list[str]]) -> None:

@@ -24,7 +24,7 @@ def train(
         str | None,
         option(
             "--minutes",
-            "Of the stages that take time, in order: 45,20,60,20,20,20,40,20,20; instruments: one.",
+            "Of the stages that take time, in order: 45,20,60,20,20,20,45,40,20,20; instruments: one.",
         ),
     ] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
@@ -36,8 +36,8 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, made, finish, worn, history,
-    likely, causal, distill, rolled, long, pack. A stage that was stopped goes on; curves and sample sheets lie in its
-    folder."""
+    likely, variants, repaint, causal, distill, rolled, long, pack. A stage that was stopped goes on; curves and sample
+    sheets lie in its folder."""
     from dataclasses import replace
 
     from longvie import runtime
@@ -54,7 +54,13 @@ def train(
         )
     plan = replace(world.Plan.gpu() if large else world.Plan(), seed=runtime.checked_seed(seed), steps=steps)
     if clips is not None:
-        plan = replace(plan, clips=_counted(clips, "--clips"), played=max(1, clips // 3), rolled=max(1, clips // 9))
+        plan = replace(
+            plan,
+            clips=_counted(clips, "--clips"),
+            played=max(1, clips // 3),
+            rolled=max(1, clips // 9),
+            variants=9 * clips,
+        )
     if steps is not None:
         _counted(steps, "--steps")
     if minutes is not None:

@@ -1,7 +1,8 @@
 """`Models`: all that an engine needs, and the card that says what the weights were made for.
 
-A model is a folder: `card.json`, `transformer/`, `autoencoder/`, `words/`, and where it has them `live/` and
-`pictures/`. Published checkpoints have layouts of their own and are read by `read_longvie` and `read_longlive`.
+A model is a folder: `card.json`, `transformer/`, `autoencoder/`, `words/`, and where it has them `live/`,
+`pictures/` and `repainter/`. Published checkpoints have layouts of their own, read by `read_longvie` and
+`read_longlive`.
 """
 
 import json
@@ -22,6 +23,7 @@ from longvie.models.autoencoder import Autoencoder, WanAutoencoder
 from longvie.models.downloads import AUTOENCODER, PICTURES, TOKENIZER, TRUNK, WORDS, LongLive, find
 from longvie.models.encoders import PictureEncoder, WordEncoder
 from longvie.models.lora import in_blocks, read_adapter
+from longvie.models.repainter import Repainter
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.models.weights import (
@@ -150,6 +152,7 @@ class Models:
     Attributes:
         live: the causal transformer of the same world, where there is one; weights for the live engine alone have one
             transformer, which stands in both places.
+        repainter: what other words make of a picture that is known, for models that carry one.
     """
 
     card: Card
@@ -158,10 +161,11 @@ class Models:
     words: WordEncoder
     pictures: PictureEncoder | None = None
     live: VideoTransformer | None = None
+    repainter: Repainter | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Models":
         """The same models, moved (in place, as torch does)."""
-        for part in (self.transformer, self.autoencoder, self.words, self.pictures, self.live):
+        for part in (self.transformer, self.autoencoder, self.words, self.pictures, self.live, self.repainter):
             if isinstance(part, nn.Module):
                 nn.Module.to(part, device, dtype)  # diffusers' own `to` warns of float32 layers that there are none of
         return self
@@ -170,7 +174,7 @@ class Models:
 def save(models: Models, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> Card:
     """Write a folder that `load` reads, and return its card with every file's hash.
 
-    The transformers are cast to `dtype` in the files, not in memory; the autoencoder and the words stay as they are.
+    The transformers are cast to `dtype` in the files, not in memory; all else stays as it is.
 
     Raises:
         WeightsError: an autoencoder that has no folder form.
@@ -183,6 +187,8 @@ def save(models: Models, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -
     models.words.save(folder / "words")
     if models.pictures is not None:
         models.pictures.save(folder / "pictures")
+    if models.repainter is not None:
+        models.repainter.save_pretrained(folder / "repainter")
     for config in folder.rglob("config.json"):
         _forget_origin(config)
     files = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(folder.rglob("*.safetensors"))}
@@ -245,6 +251,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, verify: bool = Tru
         words=WordEncoder.load(folder / "words", dtype=dtype),
         pictures=PictureEncoder.load(folder / "pictures", dtype=dtype) if (folder / "pictures").is_dir() else None,
         live=_load_transformer(folder / "live", dtype) if (folder / "live").is_dir() else live,
+        repainter=_load_repainter(folder / "repainter", dtype) if (folder / "repainter").is_dir() else None,
     )
 
 
@@ -310,6 +317,17 @@ def _load_autoencoder(folder: Path, dtype: torch.dtype) -> Autoencoder:
     return autoencoder.eval()
 
 
+def _load_repainter(folder: Path, dtype: torch.dtype) -> Repainter:
+    config = _config(folder)
+    try:
+        with torch.device("meta"):
+            repainter = _of_config(Repainter, config)
+    except (TypeError, ValueError, ZeroDivisionError) as reason:
+        raise WeightsError(f"{folder.name}/config.json does not describe a repainter: {reason}") from reason
+    fill(repainter, open_checkpoint(folder), dtype=dtype)
+    return repainter.eval()
+
+
 def tiny(seed: int = 0) -> Models:
     """Random weights of the embedded model's form, small enough for seconds on a CPU. Shows nothing, tests all."""
     with torch.random.fork_rng(devices=[]):
@@ -343,7 +361,10 @@ def tiny(seed: int = 0) -> Models:
             decoder_widths=(8, 8, 8),
             decoder_blocks=(1, 1, 0),
         )
-    return Models(TINY, transformer.eval(), autoencoder.eval(), words.eval(), live=live.eval())
+        repainter = Repainter(width=16, layers=2, heads=2, text_width=words.width, fine_width=4)
+    for network in (transformer, live, autoencoder, words, repainter):
+        network.eval()
+    return Models(TINY, transformer, autoencoder, words, live=live, repainter=repainter)
 
 
 def read_longvie(

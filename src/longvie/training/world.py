@@ -10,9 +10,11 @@
     worn ───────── the same, finish → what base is given in its own later clips, and what it makes of it
     history ────── base, worn → `history/` transformer and words
     likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
+    variants ───── moments of the world under several captions
+    repaint ────── variants, words of history → `repaint/`, a network that brings a picture under other words
     causal ─────── history → `causal/`, the transformer of the live engine
     distill ────── causal → `distill/`, the same after blocks of its own
-    rolled ─────── distill → long videos that it makes on the live engine, and what it was given at every block
+    rolled ─────── distill, repaint → long videos that it makes on the live engine, and what it was given at every block
     long ───────── distill, rolled → `long/`, the same where long videos go
     pack ───────── everything → `world/`, a model folder with its card
 
@@ -32,13 +34,14 @@ from torch import nn
 
 from longvie import runtime
 from longvie.controls.guides import COUNT
-from longvie.data import clips, latents
+from longvie.data import clips, latents, variants
 from longvie.data.streams import Store
 from longvie.data.world import scene
 from longvie.errors import ConfigError, InputError
 from longvie.models import models
 from longvie.models.encoders import WordEncoder
 from longvie.models.models import Card, Models
+from longvie.models.repainter import Repainter
 from longvie.models.tae import TinyAutoencoder
 from longvie.models.transformer import VideoTransformer
 from longvie.training import rolled
@@ -53,6 +56,7 @@ from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.stages.long import LongStage
+from longvie.training.stages.repaint import RepaintStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 
 STAGES = (
@@ -66,19 +70,33 @@ STAGES = (
     "worn",
     "history",
     "likely",
+    "variants",
+    "repaint",
     "causal",
     "distill",
     "rolled",
     "long",
     "pack",
 )
-TRAINED = ("autoencoder", "decoder", "base", "finish", "history", "likely", "causal", "distill", "long")  # take minutes
+TRAINED = (  # take minutes
+    "autoencoder",
+    "decoder",
+    "base",
+    "finish",
+    "history",
+    "likely",
+    "repaint",
+    "causal",
+    "distill",
+    "long",
+)
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
 AGAIN = 0.5  # of base's rates, where it goes on from a finished model
 SIZE = (96, 176)  # height and width of its pictures
 HELD_OUT_LONG = 2  # long videos of test scenes
+HELD_OUT_VARIANTS = 100  # moments of test scenes
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
 
 Report = Callable[[str], None]
@@ -122,9 +140,10 @@ class Plan:
     clips: int = 900
     played: int = 300  # more clips: base has not seen them, and makes them itself
     rolled: int = 100  # more scenes still, of which the live engine makes long videos
-    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 40.0, 50.0, 30.0)  # of the stages `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 4e-4, 2e-4, 2e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 1.5e-3, 6e-4, 6e-4)  # Muon's rates
+    variants: int = 8000  # moments under several captions
+    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 45.0, 40.0, 50.0, 30.0)  # of `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 4e-4, 2e-4, 2e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 1.5e-3, 6e-4, 6e-4)  # Muon's
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -152,7 +171,7 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 1.5, 1.5, 2.0, 1.0, 1.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -188,8 +207,9 @@ def begin_from(model: Path, folder: Path) -> None:
     for stage in ("autoencoder", "decoder"):
         shutil.copytree(model / "autoencoder", folder / stage / "autoencoder", dirs_exist_ok=True)
     draft = folder / f"{ORIGIN}.part"
-    for network in ("transformer", "words"):
-        shutil.copytree(model / network, draft / network, dirs_exist_ok=True)
+    for network in ("transformer", "words", "repainter"):
+        if network != "repainter" or (model / network).exists():
+            shutil.copytree(model / network, draft / network, dirs_exist_ok=True)
     draft.rename(folder / ORIGIN)
 
 
@@ -336,6 +356,33 @@ def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
     _trainer(stage, plan, folder / "history", device).run(report)
 
 
+def _variants(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    for _ in variants.fill(folder / "held_out" / "variants", range(HELD_OUT_VARIANTS), split="test", device=device):
+        pass
+    for number in variants.fill(folder / "variants", range(plan.variants), device=device):
+        if (number + 1) % 200 == 0:
+            report(f"variants: {number + 1} of {plan.variants}")
+
+
+def _repaint(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 5)
+    _, words = _trained(_last(folder))
+    begun = folder / ORIGIN / "repainter"
+    model = Repainter.from_pretrained(begun) if begun.exists() else Repainter(text_width=words.width)
+    moments, unknown = (variants.read(it / "variants") for it in (folder, folder / "held_out"))
+    nn.Module.to(model, device)
+    _trainer(RepaintStage(model, words, moments, unknown, scale=plan.scale), plan, folder / "repaint", device).run(
+        report
+    )
+
+
+def _repainter(folder: Path) -> Repainter | None:
+    """The one that was trained last: here, or before this training began."""
+    rooms = (folder / name / "repainter" for name in ("repaint", ORIGIN))
+    found = next((it for it in rooms if it.exists()), None)
+    return None if found is None else Repainter.from_pretrained(found)
+
+
 def _causal(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 2)
     stage = CausalStage(*_trained(_last(folder)), frozen(folder), *_pools(folder, plan.seen), scale=plan.scale).to(
@@ -354,7 +401,7 @@ def _distill(folder: Path, plan: Plan, device: str, report: Report) -> None:
 def _rolled(folder: Path, plan: Plan, device: str, report: Report) -> None:
     transformer, words = _trained(_last(folder))
     live, _ = _trained(folder / "distill")
-    made = Models(_card(), transformer, frozen(folder), words, live=live).to(
+    made = Models(_card(), transformer, frozen(folder), words, live=live, repainter=_repainter(folder)).to(
         torch.device(device), runtime.inference_dtype(torch.device(device))
     )
     for _ in rolled.fill(folder / "held_out" / "rolled", range(HELD_OUT_LONG), made, split="test", seed=plan.seed):
@@ -413,7 +460,7 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)
     causal = None if live is None else VideoTransformer.from_pretrained(live)
-    models.save(Models(_card(), transformer, frozen(folder), words, live=causal), target)
+    models.save(Models(_card(), transformer, frozen(folder), words, live=causal, repainter=_repainter(folder)), target)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     held = _last(folder).name if live is None else f"{_last(folder).name} and {live.parent.name}"
     report(f"pack: {target.name} holds {held}, {size / 1e6:.1f} MB")
@@ -445,6 +492,8 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "worn": _worn,
     "history": _history,
     "likely": _likely,
+    "variants": _variants,
+    "repaint": _repaint,
     "causal": _causal,
     "distill": _distill,
     "rolled": _rolled,

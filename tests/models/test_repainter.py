@@ -1,0 +1,52 @@
+"""Other words for a picture: nothing at first, and what it sees is told truly."""
+
+import torch
+
+from longvie.models.repainter import Repainter, known
+
+
+def repainter() -> Repainter:
+    torch.manual_seed(2)
+    made = Repainter(width=16, layers=2, heads=2, text_width=12, fine_width=4).eval()
+    torch.nn.init.normal_(made.answer.weight, std=0.3)
+    return made
+
+
+def asked(count: int = 3) -> tuple[torch.Tensor, ...]:
+    source = torch.Generator().manual_seed(3)
+    draw = lambda *shape: torch.randn(*shape, generator=source)  # noqa: E731
+    pictures, disparity = draw(count, 3, 16, 24).tanh(), draw(count, 16, 24).abs()
+    return pictures, disparity, draw(count, 7, 12), draw(count, 7, 12), torch.rand(count, generator=source)
+
+
+def test_untrained_it_leaves_pictures_as_they_are() -> None:
+    given = asked()
+    assert torch.allclose(Repainter(width=16, layers=2, heads=2, text_width=12)(*given), given[0], atol=1e-6)
+
+
+@torch.no_grad()
+def test_pictures_of_a_batch_are_alone() -> None:
+    model, given = repainter(), asked()
+    whole = model(*given)
+    for at in range(3):
+        alone = model(*(it[at : at + 1] for it in given))
+        assert torch.allclose(alone[0], whole[at], atol=1e-5)
+
+
+@torch.no_grad()
+def test_texts_count_and_what_lies_beyond_them_does_not() -> None:
+    model, (pictures, disparity, before, now, along) = repainter(), asked(1)
+    one = model(pictures, disparity, before, now, along)
+    longer = [torch.cat([it, torch.zeros(1, 5, 12)], dim=1) for it in (before, now)]
+    assert torch.allclose(model(pictures, disparity, *longer, along), one, atol=1e-5)
+    assert not torch.allclose(model(pictures, disparity, now, before, along), one, atol=1e-3)
+    assert not torch.allclose(model(pictures, disparity, before, now, 1 - along), one, atol=1e-4)
+
+
+def test_depth_of_any_scale_is_the_same() -> None:
+    pictures, disparity, *_ = asked()
+    disparity[:, :5] = 0.0
+    seen, far = known(pictures, disparity), known(pictures, 37 * disparity)
+    assert torch.allclose(seen, far, atol=1e-4)
+    assert torch.equal(seen[:, :3], pictures) and bool((seen[:, 7, :5] == 1).all())
+    assert bool(seen.isfinite().all()) and bool(known(pictures, torch.zeros_like(disparity)).isfinite().all())
