@@ -5,6 +5,7 @@ import torch
 
 from longvie.controls.carried import Carrying, carry
 from longvie.controls.moved import Moved, remembered
+from longvie.controls.paths import Paths
 from longvie.data import clips
 from longvie.data.streams import pictures
 from longvie.evaluation.fidelity import ssim
@@ -125,7 +126,8 @@ def test_taken_in_pieces_it_is_the_whole(step: int) -> None:
     clip = clips.make(3, split="test", frames=33, size=(48, 88))
     video = (pictures(clip, "picture") + 1) / 2
     given = video[:, 0], clip.points[..., :2], clip.visible, clip.disparity
-    whole, carrying = carry(*given), Carrying(*given)
+    whole = carry(*given)
+    carrying = Carrying(given[0], Paths(*given[1:3], (given[0].shape[1], given[0].shape[2]), *given[3:]))
     pieces = Moved.joined([carrying.take(step) for _ in range(0, 33, step)])
     assert pieces.pictures.shape == whole.pictures.shape == (3, 33, 48, 88)
     assert (pieces.seen == whole.seen).float().mean() > 0.999

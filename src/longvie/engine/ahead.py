@@ -43,12 +43,6 @@ class Ahead(Generic[Made]):
         future.exception()  # it may still be at what it changes; and what goes wrong with it concerns nobody
         return None
 
-    def beside(self, work: Callable[[], Made], meanwhile: Callable[[], object]) -> Made:
-        """What the work makes, while something else is done here; one after the other where there is but one core."""
-        future = None if self._pool is None else self._pool.submit(_plainly, work)
-        meanwhile()
-        return _plainly(work) if future is None else future.result()
-
 
 @contextmanager
 def ahead(*, wanted: bool = True) -> Iterator[Ahead[Any]]:

@@ -12,12 +12,13 @@ from torch import Tensor
 from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
+from longvie.controls.paths import Paths
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import Turn, lit
+from longvie.engine.light import NewWords, Turn, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import Given, Heard, LatentSeam, Moving, Ready
+from longvie.engine.seam import Given, LatentSeam, Moving, Ready
 from longvie.engine.state import ClipState, opened, part_of
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.control_branch import ControlInput
@@ -267,7 +268,7 @@ class BlockSeam(LatentSeam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: Heard | None = None,
+        heard: NewWords | None = None,
         ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
@@ -284,14 +285,14 @@ class BlockSeam(LatentSeam):
         nothing: if the block becomes another one, nothing has been done.
         """
         assert isinstance(state, LiveState)
-        streams = super().ready(script, span, state).streams
+        streams = self._all_streamed(script, span, state)
         if self.waits(script, span, state):
             return LiveReady(streams)
         moves = None if state.moves is None else state.moves.copy()
         state = self._ready(script, span, replace(state, moves=moves))
         if state.moves is not None:
             state.moves.coming = self._coming(state.moves, span, state)
-        return LiveReady(streams, state, self._signals(script, span))
+        return LiveReady(streams, state=state, movers=self._signals(script, span))
 
     def waits(self, script: Script, span: Span, state: LiveState) -> bool:
         """Whether the picture that moves is to be taken from frames that are not there yet."""
@@ -334,7 +335,7 @@ class BlockSeam(LatentSeam):
         depth = next((d for d, strength in on if d.control.name == "depth" and bool(strength.all())), None)
         return tracks, depth
 
-    def _moved(self, script: Script, span: Span, state: ClipState) -> Moving | None:
+    def _moved(self, script: Script, span: Span, state: ClipState, ready: Ready | None) -> Moving | None:  # noqa: ARG002
         """The known picture at the frames of a block, behind one frame that nobody looks at; and where it counts."""
         assert isinstance(state, LiveState)
         tracks, _ = self._movers(script, span)
@@ -351,7 +352,8 @@ class BlockSeam(LatentSeam):
         points = tracks.signal.read(state.picked, min(stop, tracks.signal.frames))
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
         depth = self._disparity(script, span, state.picked, state.picked + len(places))
-        moves = Moves(Carrying(state.known[:, 0].float().cpu(), places, seen, depth), Carried(), state.picked - 1)
+        paths = Paths(places, seen, script.size, depth)
+        moves = Moves(Carrying(state.known[:, 0].float().cpu(), paths), Carried(), state.picked - 1)
         if state.picked:  # the first picture of a video is the first frame of its first block
             _, moves.stream = encode_span(
                 moves.carrying.take(1).pictures, self.encode, moves.stream, stride=self.strides.time
@@ -380,15 +382,14 @@ class BlockSeam(LatentSeam):
         count, carrying = span.stop - span.start, moves.carrying
         part = carrying.take(count)
         bare = part.longer(count) if part.pictures.shape[1] else carrying.resting(count)
-        near = (
-            None if carrying.disparity is None else carrying.disparity[carrying.at - part.pictures.shape[1] :][:count]
-        )
+        paths = carrying.paths
+        near = None if paths.disparity is None else paths.disparity[paths.at - part.pictures.shape[1] :][:count]
         return self._lit(bare, near if near is not None and len(near) else None, moves, span, state)
 
     def _lit(
         self, bare: Moved, disparity: Float[Tensor, "f h w"] | None, moves: Moves, span: Span, state: LiveState
     ) -> OnScreen:
-        shown = lit(bare, state.turns, state.picked, span.start, disparity)
+        shown = lit(self.models.repainter, bare, state.turns, state.picked, span.start, disparity)
         latents, stream = encode_span(shown.pictures, self.encode, moves.stream, stride=self.strides.time)
         return OnScreen(span.start, bare, disparity, state.turns, shown, latents, stream)
 

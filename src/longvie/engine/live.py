@@ -4,9 +4,8 @@ Words and controls may change at every block. What was shown is never made again
 made, and memory does not grow with length.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.blocks import BlockSeam, LiveState, Pasts
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
-from longvie.engine.light import SECONDS, NewWords, Turn
+from longvie.engine.light import NewWords
 from longvie.engine.memory import Window
 from longvie.engine.script import Script, Span
 from longvie.engine.seam import Given, Ready
@@ -222,7 +221,8 @@ class LiveEngine:
                 said, heard = words(span.prompt), None
                 ready = beside.take(_named(script, number))
                 if state.heard not in ("", span.prompt):
-                    heard = self._hears(beside, span, state, words)
+                    heard = NewWords.of(self.models, words, state.heard, span.prompt)
+                    self.hear(state, span, words)
                 given, moved = self.seam.given(script, span, state, heard, ready)
                 state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
                 coming = self.config.span(script, number + 1, strides) if number + 1 < count else None
@@ -246,18 +246,6 @@ class LiveEngine:
     def _begin(self, beside: Ahead[Ready], script: Script, span: Span, state: LiveState) -> None:
         """What the next block needs, beside this one."""
         beside.begin(_named(script, span.clip), lambda: self.seam.ready(script, span, state))
-
-    def _hears(
-        self, beside: Ahead[Ready], span: Span, state: LiveState, words: Callable[[str], Float[Tensor, "1 n d"]]
-    ) -> "_NewWords | None":
-        """What follows from other words: the memory is made anew, beside the light where that is to be found out."""
-        hear = partial(self.hear, state, span, words)
-        if self.models.card.holds != "moved":
-            hear()
-            return None
-        frames, noise = round(SECONDS * self.models.card.fps), self.noise(span, state.seed)
-        found = NewWords(self.models, self.models.transformer, words(state.heard), words(span.prompt), noise, frames)
-        return _NewWords(found, beside, hear)
 
     @property
     def _place(self) -> torch.device:
@@ -349,20 +337,6 @@ class LiveEngine:
         """The pasts of trunk and branches, with room for a block, as the transformer takes them."""
         first = number * self.config.block
         return state.pasts.begin(self.transformer, self.seam.cells, range(first, first + count), controls)
-
-
-@dataclass(frozen=True)
-class _NewWords:
-    """New words whose light is found out on the other core, while the memory is made anew on this one."""
-
-    words: NewWords
-    beside: Ahead[Any]
-    hear: Callable[[], None]
-
-    def turn(
-        self, start: int, controls: Sequence[ControlInput], disparity: Float[Tensor, "f h w"] | None
-    ) -> Turn | None:
-        return self.beside.beside(lambda: self.words.turn(start, controls, disparity), self.hear)
 
 
 def _named(script: Script, number: int) -> tuple[int, ...]:

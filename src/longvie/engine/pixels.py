@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvie.engine import conditioning, flow
+from longvie.engine.light import NewWords
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import Given, Heard, Ready, Seam
+from longvie.engine.seam import Given, Ready, Seam
 from longvie.engine.state import ClipState
 from longvie.engine.stream import decoded
 from longvie.errors import ScriptError
@@ -76,7 +77,7 @@ class PixelSeam(Seam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: Heard | None = None,  # noqa: ARG002 - these models copy no picture whose light could be old
+        heard: NewWords | None = None,  # noqa: ARG002 - these models copy no picture that could be of other words
         ready: Ready | None = None,  # noqa: ARG002 - nothing of a clip is known before the one before it is made
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span; the state stays."""

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from longvie.controls.carried import carry
+from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
+from longvie.controls.paths import Paths, Way
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import LOOK, Turn, lit
+from longvie.engine.light import NewWords, lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -131,19 +132,22 @@ class Streamed:
 
 
 @dataclass(frozen=True)
+class Walk:
+    """The way of the picture that moves, through a span and from the frame before it, whatever the picture is."""
+
+    paths: Paths
+    ways: Sequence[Way]
+    disparity: Float[Tensor, "f h w"] | None
+    begun: int  # the frame of the picture
+    on: Bool[Tensor, "1 l"]
+
+
+@dataclass(frozen=True)
 class Ready:
-    """What of a span is there before it begins: its controls, by their names."""
+    """What of a span is there before it begins: its controls, by their names, and the way of the picture that moves."""
 
     streams: Mapping[str, Streamed]
-
-
-@runtime_checkable
-class Heard(Protocol):
-    """Words that change as a span begins; `engine.light.NewWords` finds out what the light does then."""
-
-    def turn(
-        self, start: int, controls: Sequence[ControlInput], disparity: Float[Tensor, "f h w"] | None
-    ) -> Turn | None: ...
+    walk: Walk | None = None
 
 
 class LatentSeam(Seam):
@@ -183,7 +187,10 @@ class LatentSeam(Seam):
 
     def ready(self, script: Script, span: Span, state: ClipState) -> Ready:
         """What of a span can be made before it begins; of the state it reads what the controls' encoders remember."""
-        return Ready({direction.name: self._streamed(direction, span, state) for direction, _ in self.on(script, span)})
+        return Ready(self._all_streamed(script, span, state), self._walk(script, span))
+
+    def _all_streamed(self, script: Script, span: Span, state: ClipState) -> dict[str, Streamed]:
+        return {direction.name: self._streamed(direction, span, state) for direction, _ in self.on(script, span)}
 
     def _controls(
         self, script: Script, span: Span, state: ClipState, ready: Ready | None
@@ -208,18 +215,18 @@ class LatentSeam(Seam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: Heard | None = None,
+        heard: NewWords | None = None,
         ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
-        are `heard` that are new, with a turn of light. Some of it may be `ready`.
+        are `heard` that are new, with a turn to them. Some of it may be `ready`.
         """
         models = self.models
         inputs, states, drawn = self._controls(script, span, state, ready)
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
-        state = state if heard is None else self._turned(script, span, state, heard, inputs)
-        moved = self._moved(script, span, state) if models.card.holds == "moved" else None
+        state = state if heard is None else self._turned(script, span, state, heard)
+        moved = self._moved(script, span, state, ready) if models.card.holds == "moved" else None
         condition, moves = self._condition(script, span, state, moved)
         given = Given(
             condition=condition,
@@ -302,13 +309,22 @@ class LatentSeam(Seam):
         known[0, :1] *= not span.lone  # the first picture is the one that moves; a keyframe takes its place
         return told, moved.on[0] & (known[0].cumsum(0) == 0)
 
-    def _moved(self, script: Script, span: Span, state: ClipState) -> Moving | None:
+    def _moved(self, script: Script, span: Span, state: ClipState, ready: Ready | None) -> Moving | None:
         """The last known picture moved along the first tracks that are on, with the help of a depth that is on all the
         time; and where they are on.
         """
         picture = script.picture if span.lone else state.tail
+        walk = self._walk(script, span) if ready is None else ready.walk
+        if picture is None or walk is None:
+            return None
+        shown = Carrying(picture[:, 0].float().cpu(), walk.paths).along(walk.ways).longer(span.stop - walk.begun)
+        shown = lit(self.models.repainter, shown, state.turns, walk.begun, walk.begun, walk.disparity)
+        return Moving(shown, walk.on)
+
+    def _walk(self, script: Script, span: Span) -> Walk | None:
+        """The way along the first tracks that are on."""
         paths = [(d, on) for d, on in self.on(script, span) if d.signal.report.content == "points"]
-        if picture is None or not paths:
+        if not paths or self.models.card.holds != "moved":
             return None
         (direction, strength), known = paths[0], span.start if span.lone else span.start - 1
         last = max(known + 1, min(span.stop, direction.signal.frames))
@@ -317,15 +333,15 @@ class LatentSeam(Seam):
         points = direction.signal.read(known, last)
         places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
         disparity = self._disparity(script, span, known, last)
-        shown = carry(picture[:, 0].float().cpu(), places, seen, disparity).longer(span.stop - known)
-        return Moving(lit(shown, state.turns, known, known, disparity), strength > 0)
+        way = Paths(places, seen, script.size, disparity)
+        return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)
 
-    def _turned(
-        self, script: Script, span: Span, state: ClipState, heard: Heard, controls: Sequence[ControlInput]
-    ) -> ClipState:
-        """With one more change of light on its way, if it is one; those that are over are forgotten."""
-        stop = min(span.stop, span.start + LOOK * self.strides.time)
-        turn = heard.turn(span.new, controls, self._disparity(script, span, span.start, stop))
+    def _turned(self, script: Script, span: Span, state: ClipState, heard: NewWords) -> ClipState:
+        """With one more turn to other words on its way, if one will be seen; those that are over are forgotten."""
+        if state.tail is None:
+            return state
+        near = self._disparity(script, span, span.new - 1, span.new)
+        turn = heard.turn(self.models, state.tail, near, span.new)
         under_way = tuple(it for it in state.turns if not it.over(self._picked(span, state)))
         return replace(state, turns=(*under_way, turn) if turn is not None else under_way)
 

@@ -18,7 +18,7 @@ from longvie.errors import InputError
 from longvie.media import replace_atomically
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
 
-FORMAT = 2  # of a saved state
+FORMAT = 3  # of a saved state
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ClipState:
         decoder: of the video (latent seam).
         controls: what the encoder remembers of each control that is on, by its name (latent seam).
         tail: the last frames (pixel seam; one of them in the latent seam, if the model carries pictures).
-        turns: changes of light that are on their way (latent seam).
+        turns: changes of words that are on their way to be seen (latent seam).
     """
 
     seed: int
@@ -52,7 +52,8 @@ class ClipState:
         """What a file holds of it."""
         named = {name: getattr(self, name) for name in ("anchor", "recent", "tail")}
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
-        tensors |= {f"turn.{at}": turn.map for at, turn in enumerate(self.turns)}
+        for at, turn in enumerate(self.turns):
+            tensors |= {f"turn.{at}.before": turn.before, f"turn.{at}.now": turn.now}
         states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
         for prefix, state in states.items():
             if state is not None:
@@ -104,7 +105,7 @@ class ClipState:
             "decoder": autoencoder.restore(decoder) if decoder else None,
             "controls": {name: autoencoder.restore(state) for name, state in states.items()},
             "turns": tuple(
-                Turn(tensors[f"turn.{at}"], int(start), int(frames))
+                Turn(tensors[f"turn.{at}.before"], tensors[f"turn.{at}.now"], int(start), int(frames))
                 for at, (start, frames) in enumerate(facts.get("turns", ()))
             ),
             **{name: tensors.get(name) for name in ("anchor", "recent", "tail")},
