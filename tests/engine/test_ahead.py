@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -94,6 +95,15 @@ def test_blocks_are_the_same_made_by_one_or_by_two(wishes: dict[int, Change]) ->
                 steering.ask(wishes[number])
         made.append(np.concatenate(frames))
     assert len(made[0]) == 141 and np.array_equal(*made)
+
+
+def test_something_else_may_be_done_meanwhile() -> None:
+    for count, side_by_side in ((2, True), (1, False)):
+        torch.set_num_threads(count)
+        done = []
+        with ahead() as beside:
+            made = beside.beside(lambda: threading.current_thread().name, partial(done.append, 1))
+        assert made.startswith("longvie-ahead") == side_by_side and done == [1]
 
 
 def test_words_and_strengths_may_change_after_a_block_is_ready() -> None:

@@ -14,6 +14,7 @@ import torch
 from longvie import runtime
 
 Made = TypeVar("Made")
+Found = TypeVar("Found")
 
 
 class Ahead(Generic[Made]):
@@ -43,6 +44,12 @@ class Ahead(Generic[Made]):
         future.exception()  # it may still be at what it changes; and what goes wrong with it concerns nobody
         return None
 
+    def beside(self, work: Callable[[], Found], meanwhile: Callable[[], object]) -> Found:
+        """What the work makes, while something else is done here; one after the other where there is but one core."""
+        future = None if self._pool is None else self._pool.submit(_plainly, work)
+        meanwhile()
+        return _plainly(work) if future is None else future.result()
+
 
 @contextmanager
 def ahead(*, wanted: bool = True) -> Iterator[Ahead[Any]]:
@@ -54,6 +61,6 @@ def ahead(*, wanted: bool = True) -> Iterator[Ahead[Any]]:
         yield Ahead(pool)
 
 
-def _plainly(work: Callable[[], Made]) -> Made:
+def _plainly(work: Callable[[], Found]) -> Found:
     with torch.no_grad():
         return work()

@@ -6,6 +6,7 @@ made, and memory does not grow with length.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from longvie.engine.memory import Window
 from longvie.engine.script import Script, Span
 from longvie.engine.seam import Given, Ready
 from longvie.engine.session import Steering
+from longvie.engine.state import ClipState
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
 from longvie.models.models import Card, Models
@@ -218,12 +220,8 @@ class LiveEngine:
                 script = steering.applied(script, number, start, self.check)
                 span = self.config.span(script, number, strides)
                 progress = Progress(number, count, 0, self.config.steps, span.new, script.frames)
-                said, heard = words(span.prompt), None
-                ready = beside.take(_named(script, number))
-                if state.heard not in ("", span.prompt):
-                    heard = NewWords.of(self.models, words, state.heard, span.prompt)
-                    self.hear(state, span, words)
-                given, moved = self.seam.given(script, span, state, heard, ready)
+                said, ready = words(span.prompt), beside.take(_named(script, number))
+                given, moved = self._given(beside, script, span, state, words, ready)
                 state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
                 coming = self.config.span(script, number + 1, strides) if number + 1 < count else None
                 waits = coming is not None and self.seam.waits(script, coming, state)
@@ -246,6 +244,16 @@ class LiveEngine:
     def _begin(self, beside: Ahead[Ready], script: Script, span: Span, state: LiveState) -> None:
         """What the next block needs, beside this one."""
         beside.begin(_named(script, span.clip), lambda: self.seam.ready(script, span, state))
+
+    def _given(
+        self, beside: Ahead[Ready], script: Script, span: Span, state: LiveState, words: Words, ready: Ready | None
+    ) -> tuple[Given, ClipState]:
+        """What the network is told; under other words, while the memory is made anew."""
+        if state.heard in ("", span.prompt):
+            return self.seam.given(script, span, state, None, ready)
+        heard = NewWords.of(self.models, words, state.heard, span.prompt)
+        work = partial(self.seam.given, script, span, state, heard, ready)
+        return beside.beside(work, partial(self.hear, state, span, words))
 
     @property
     def _place(self) -> torch.device:
