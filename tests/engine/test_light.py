@@ -16,7 +16,7 @@ from longvie.engine.light import NewWords, Turn, lit
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.state import ClipState
 from longvie.models.models import Models
-from longvie.models.repainter import Repainter
+from longvie.models.repainter import GAIN, Repainter
 from small import direction, picture, script
 
 WORDS = torch.randn(2, 1, 8, 16, generator=torch.Generator().manual_seed(4))
@@ -27,7 +27,7 @@ BEFORE, NOW = WORDS
 def repainter() -> Repainter:
     """One that halves all light."""
     made = Repainter(width=8, layers=2, heads=2, text_width=16, fine_width=2)
-    gain = float(torch.atanh(torch.tensor(-0.5)))  # of 2 octaves: one down
+    gain = float(torch.atanh(torch.tensor(-1 / GAIN)))  # of some octaves one down
     with torch.no_grad():
         made.answer.bias[:3] = gain
     return made.eval()

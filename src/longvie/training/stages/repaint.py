@@ -20,6 +20,7 @@ ON_THE_WAY = 0.2  # of them, pictures that are between the words before and thos
 SAME = 0.05  # of them, words that stay
 FLAT = 0.1  # of them, those whose depth is not known
 STRUCTURE = 0.3  # weight of 1 - SSIM
+WEIGHED, LITTLE = 0.2, 0.03  # mean change of a picture at which errors count as they are; what holds little ones
 BLURRED, NOISE = 0.5, 0.02  # share of pictures as soft as those that a decoder makes, with what is on them
 SHOWN, JUDGED = 6, 64  # moments of the sheet, and those that tell how good it is
 
@@ -47,9 +48,11 @@ class RepaintStage(Stage):
         source, target = (it.lerp(_blurred(it), soft[:, None, None, None].to(it)) for it in (source, target))
         made = self.model(source + NOISE * torch.randn_like(source), disparity, *said, along)
         with torch.autocast(self.device.type, enabled=False):  # differences of near numbers: not in bfloat16
-            error = (made - target).abs().mean()
+            error, change = ((it.float() - target).abs().mean((1, 2, 3)) for it in (made, source))
             alike = ssim_map(*((it.float().mean(1, keepdim=True) + 1) / 2 for it in (made, target))).mean()
-        return error + STRUCTURE * (1 - alike), {"error": float(error.detach()), "ssim": float(alike.detach())}
+        weight = (WEIGHED + LITTLE) / (change + LITTLE)  # one thing of another colour is little, and all that was asked
+        figures = {"error": float(error.detach().mean()), "ssim": float(alike.detach())}
+        return (weight * error).mean() + STRUCTURE * (1 - alike), figures
 
     def _batch(
         self, moments: list[Variants], random: np.random.Generator, count: int
