@@ -167,6 +167,7 @@ class EngineSection:
     positions: Literal["relative", "absolute"] | None = None
     on_words: Literal["recache", "keep", "clear"] | None = None  # its memory, when the words change
     renews: int | None = field(default=None, metadata=within(1, 1000))  # blocks that one picture is moved for
+    places: int | None = field(default=None, metadata=within(0, 64))  # pictures in which what comes back is looked for
 
 
 @dataclass(frozen=True)

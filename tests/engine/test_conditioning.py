@@ -32,7 +32,7 @@ CELLS = (4, 6)  # of 32×48 pixels
 
 @pytest.fixture
 def latent(models: Models) -> LatentSeam:
-    return LatentSeam(models, recent=4)
+    return LatentSeam(models, recent=4, places=0)
 
 
 @pytest.fixture
@@ -283,12 +283,12 @@ def test_the_mask_says_how_much_of_a_moved_picture_is_really_seen() -> None:
 def test_a_model_that_was_trained_so_is_given_the_last_known_picture(models: Models) -> None:
     holding = replace(models, card=replace(models.card, holds="last"))
     asked = script(161, picture=picture())
-    plain, held = (given(LatentSeam(m, recent=4), asked, 0, ClipState(0))[0] for m in (models, holding))
+    plain, held = (given(LatentSeam(m, recent=4, places=0), asked, 0, ClipState(0))[0] for m in (models, holding))
     first = plain.condition[:, 4:, :1]
     assert not plain.condition[:, 4:, 1:].any()
     assert_close(held.condition[:, 4:], first.expand_as(held.condition[:, 4:]))
     recent = latents(4, seed=2)
-    later, _ = given(LatentSeam(holding, recent=4), asked, 1, ClipState(0, 1, 81, latents(1), recent))
+    later, _ = given(LatentSeam(holding, recent=4, places=0), asked, 1, ClipState(0, 1, 81, latents(1), recent))
     assert_close(later.condition[:, 4:], recent[:, :, -1:].expand_as(later.condition[:, 4:]))
 
 
@@ -302,7 +302,7 @@ def drifting(frames: int, *, step: float = 0.25) -> Direction:
 @pytest.mark.parametrize("clip", [0, 1])
 def test_tracks_move_the_last_known_picture(models: Models, clip: int) -> None:
     """In the first clip the first picture, in a later one the last frame that was shown."""
-    seam = LatentSeam(replace(models, card=replace(models.card, holds="moved")), recent=4)
+    seam = LatentSeam(replace(models, card=replace(models.card, holds="moved")), recent=4, places=0)
     known = torch.linspace(-1, 1, 48).expand(3, 1, 32, 48).contiguous()
     state = ClipState(0) if clip == 0 else ClipState(0, 1, 81, latents(1), latents(4, seed=2), tail=known)
     asked = script(161, picture=known if clip == 0 else picture(), controls=(drifting(161),))
@@ -329,7 +329,7 @@ def looking(models: Models, count: int = COUNT) -> TinyAutoencoder:
 @pytest.mark.parametrize("clip", [0, 1])
 def test_the_decoder_is_told_what_is_known_of_each_frame(models: Models, clip: int) -> None:
     """In a later clip from the frame after the last known one on, and depth as it is drawn, times its strength."""
-    seam = LatentSeam(guided(models), recent=4)
+    seam = LatentSeam(guided(models), recent=4, places=0)
     known = torch.linspace(-1, 1, 48).expand(3, 1, 32, 48).contiguous()
     state = ClipState(0) if clip == 0 else ClipState(0, 1, 81, latents(1), latents(4, seed=2), tail=known)
     depth = direction("depth", 161, strength=0.5)
@@ -348,7 +348,7 @@ def test_the_decoder_is_told_what_is_known_of_each_frame(models: Models, clip: i
 
 
 def test_after_a_keyframe_the_moved_picture_is_not_shown(models: Models) -> None:
-    seam = LatentSeam(guided(models), recent=4)
+    seam = LatentSeam(guided(models), recent=4, places=0)
     asked = script(81, picture=picture(), controls=(drifting(81),), keyframes=(Still(40, picture()),))
     told, _ = given(seam, asked, 0, ClipState(0))
     assert told.guides[0, 3, :37].any() and not told.guides[0, :4, 37:].any()  # frames 37 to 40 are one latent frame
@@ -368,12 +368,12 @@ def test_guides_keep_to_their_frames_however_many_are_decoded_at_once(models: Mo
 def test_a_decoder_with_other_guides_is_refused(models: Models) -> None:
     other = replace(models, autoencoder=looking(models, COUNT - 1))
     with pytest.raises(ConfigError, match=f"looks at {COUNT - 1} channels of guides; there are {COUNT}"):
-        LatentSeam(other, recent=4)
+        LatentSeam(other, recent=4, places=0)
 
 
 def test_the_last_frame_is_kept_for_the_next_clip_by_models_that_carry(models: Models) -> None:
     for holds, kept in (("last", False), ("moved", True)):
-        seam = LatentSeam(replace(models, card=replace(models.card, holds=holds)), recent=4)
+        seam = LatentSeam(replace(models, card=replace(models.card, holds=holds)), recent=4, places=0)
         (*_, (frames, after)) = seam.frames(latents(21), script(161).spans()[0], ClipState(0), Given())
         assert after is not None and (after.tail is not None) == kept
         if after.tail is not None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from longvie import LongVie
+from longvie.controls import paths
 from longvie.controls.moved import Moved
+from longvie.controls.passage import Points
 from longvie.data import variants
 from longvie.engine import light
 from longvie.engine.blocks import LiveState
@@ -108,11 +110,19 @@ def test_the_embedded_model_knows_what_other_words_make_of_a_test_scene(world: M
     assert made < 0.6 * left
 
 
+def slides(points: Points) -> torch.Tensor:
+    """A scene that goes a pixel to the left in four frames: what was seen leaves, and a sight shows it."""
+    made = torch.eye(4, dtype=torch.float64).repeat(len(points.seen), 1, 1)
+    made[:, 0, 2] = torch.arange(len(made)) / 4
+    return made
+
+
 @pytest.fixture
 def moved(models: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
     """A small model that moves its last picture, which turns at any change of words."""
     monkeypatch.setattr(light, "FEW", -1.0)
     monkeypatch.setattr(light, "THING", 2.5)
+    monkeypatch.setattr(paths, "passages", slides)
     assert models.repainter is not None
     torch.nn.init.normal_(models.repainter.answer.weight, std=0.5)
     return replace(models, card=replace(models.card, holds="moved"))
@@ -133,6 +143,7 @@ def test_cut_off_while_words_turn_and_taken_up_it_is_what_it_would_have_been(
     whole = torch.cat([chunk.frames for chunk in chunks], dim=1)
     states = [chunk.state for chunk in chunks if chunk.state is not None and chunk.state.turns]
     assert states, "nothing was turning where a state was saved"
+    assert any(len(state.sights) > 1 for state in states)
     for number, state in enumerate(states[:-1] or states):
         state.save(tmp_path / f"{number}.safetensors")
         again = engine.restore(tmp_path / f"{number}.safetensors")
@@ -150,3 +161,14 @@ def test_the_same_words_said_twice_are_no_new_words(moved: Models) -> None:
     )
     first, second = (torch.cat([c.frames for c in ClipEngine(moved).run(it)], dim=1) for it in (one, two))
     assert torch.equal(first, second)
+
+
+def test_sights_are_brought_under_new_words_with_the_picture_that_moves(moved: Models) -> None:
+    asked = script(241, ASKED, controls=(direction("depth", 241), direction("tracks", 241)), picture=picture(), seed=3)
+    for engine in (ClipEngine(moved), LiveEngine(moved, replace(LiveConfig.of(moved.card), renews=2))):
+        states = [chunk.state for chunk in engine.run(asked) if chunk.state is not None]
+        for state in states[:2]:
+            assert 0 < len(state.sights) <= engine.config.places
+            assert len({sight.light for sight in state.sights}) == 1, "all are in the light of one frame"
+    engine = ClipEngine(moved, replace(ClipEngine(moved).config, places=0))
+    assert not any(chunk.state.sights for chunk in engine.run(asked) if chunk.state is not None)

@@ -7,12 +7,14 @@ What was out of the picture or behind something (`controls.paths`) is not known;
 from collections.abc import Sequence
 from copy import copy
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from longvie.controls.filling import Remembered, fill, fill_things
 from longvie.controls.moved import Moved
 from longvie.controls.paths import SKY, Paths, Way, sampled
+from longvie.controls.sights import Sight, found
 
 
 def carry(
@@ -26,10 +28,12 @@ def carry(
 
 
 class Carrying:
-    """A picture that is moved along its paths, some frames at a time; the first of them is the picture's own."""
+    """A picture that is moved along its paths, some frames at a time; the first of them is the picture's own. What it
+    does not show may stand in earlier `sights`.
+    """
 
-    def __init__(self, picture: Float[Tensor, "3 h w"], paths: Paths) -> None:
-        self.picture, self.paths = picture, paths
+    def __init__(self, picture: Float[Tensor, "3 h w"], paths: Paths, sights: Sequence[Sight] = ()) -> None:
+        self.picture, self.paths, self.sights = picture, paths, sights
         self._remembered: Remembered | None = None
 
     def take(self, frames: int) -> Moved:
@@ -56,11 +60,15 @@ class Carrying:
 
     def _moved(self, way: Way) -> Moved:
         video = sampled(self.picture.expand(len(way.grid), -1, -1, -1), way.grid, "bicubic").clamp(-1, 1)
-        visible, named, things = way.visible[:, None].to(video), way.named, None
+        visible, named, things, seen = way.visible[:, None].to(video), way.named, None, way.visible
+        if self.sights and way.back is not None and way.disparity is not None and way.flat is not None:
+            before, there = found(self.sights, way.back, way.disparity, way.flat, ~way.visible)
+            video, seen = torch.where(there[:, None], before, video), seen | there
+            visible = seen[:, None].to(video)
         if named is None:
             pictures = fill(video, visible, self.picture)
         else:
-            given = named.depth, named.numbers, named.new, named.own
+            given = named.depth, named.numbers, named.new, named.own & way.visible
             pictures, things, self._remembered = fill_things(video, visible, *given, self._remembered)
             things = (things & (named.depth > SKY))[None]
-        return Moved(pictures.transpose(0, 1), way.visible[None], things)
+        return Moved(pictures.transpose(0, 1), seen[None], things)

@@ -8,6 +8,7 @@ follow each other. No colour of the picture counts, so the way can be known befo
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from longvie.controls import motion
 from longvie.controls.floor import floor, outlines
+from longvie.controls.passage import Points, passages
 from longvie.controls.things import Things
 
 NEAREST = 10  # points that decide which motion a place follows
@@ -78,33 +80,42 @@ class Way:
         grid: as `grid_sample` takes it.
         visible: seen in the picture too.
         named: where depth is known.
+        back: matrices by which the still part of the scene passes to the picture (`controls.passage`), where the tracks
+            tell them.
+        disparity, flat: of the frames, as it was given, and what lies on the floor; with `back`.
     """
 
     grid: Float[Tensor, "f h w 2"]
     visible: Bool[Tensor, "f h w"]
     named: Named | None
+    back: Float[Tensor, "f 4 4"] | None = None
+    disparity: Float[Tensor, "f h w"] | None = None
+    flat: Bool[Tensor, "f h w"] | None = None
 
 
 class Paths:
     """The way from a picture, some frames at a time; the first of them is the picture's own.
 
     Args:
-        points, seen: x and y in pixels (0 is the left and upper edge), and where they count; the first frame is the
-            picture's own. A point that is first seen later is followed back by the motions of those before it.
+        points, seen: x and y in pixels (0 is the left and upper edge), maybe the distance from the camera, and where
+            they count; the first frame is the picture's own. A point that is first seen later is followed back by the
+            motions of those before it.
         size: height and width of the picture.
         disparity: of any scale and offset; makes the motions of things that are not flat exact, and outlines sharp.
     """
 
     def __init__(
         self,
-        points: Float[Tensor, "f n 2"],
+        points: Float[Tensor, "f n xyz"],
         seen: Bool[Tensor, "f n"],
         size: tuple[int, int],
         disparity: Float[Tensor, "f h w"] | None = None,
     ) -> None:
         self.size, self.seen, self.at = size, seen, 0
         self.rests = not bool(seen.any())  # nothing tells where anything goes
-        self.points = torch.where(seen[..., None], points, torch.zeros(()).to(points)).float()
+        points = torch.where(seen[..., None], points, torch.zeros(()).to(points)).float()
+        self.points, self._distance = points[..., :2], points[..., 2] if points.shape[-1] == 3 else None
+        self._raw = disparity
         self.disparity = self.flat = None
         if disparity is not None and not self.rests:
             top = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
@@ -117,6 +128,20 @@ class Paths:
         self._last: _Sources | None = None
         self._things = Things()
         self._first: Int[Tensor, "1 h w"] | None = None  # the things of the picture
+
+    @cached_property
+    def back(self) -> Float[Tensor, "f 4 4"] | None:
+        """Matrices by which the still part of the scene passes from frames to the picture, where that can be told."""
+        if self.disparity is None or self._raw is None or self.flat is None:
+            return None
+        near = _between(self._raw.float(), self.points)
+        if self._distance is not None:
+            known = self.seen & (near > 0) & (self._distance > 0)
+            inverse = torch.where(known, 1 / self._distance.clamp(min=1e-6), 0.0)
+            near = inverse * (near[known] / inverse[known]).median() if bool(known.any()) else inverse
+        height, width = self.size
+        still = _at(self.flat.float(), self.points) > 0.5
+        return passages(Points(self.points - self.points.new_tensor([width / 2, height / 2]), near, self.seen, still))
 
     @property
     def frames(self) -> int:
@@ -159,11 +184,15 @@ class Paths:
         self._last, grid = last, _grid(last.places, self.size)
         if depth is None or flat is None:
             return Way(grid, last.visible, None)
+        back, raw = self.back, self._raw
         numbers, new = self._things.take(depth, flat)
         self._first = numbers[:1] if self._first is None else self._first
         source = sampled(self._first[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
         own = (source.round() == numbers) | ~torch.isin(numbers, self._first)
-        return Way(grid, last.visible, Named(depth, numbers, new, own))
+        named = Named(depth, numbers, new, own)
+        if back is None or raw is None:
+            return Way(grid, last.visible, named)
+        return Way(grid, last.visible, named, back[span], raw[span].float(), flat)
 
 
 def _borders(seen: Bool[Tensor, "f n"]) -> list[int]:
@@ -368,6 +397,12 @@ def _at(maps: Float[Tensor, "f h w"], points: Float[Tensor, "f n 2"]) -> Float[T
     """Values at points."""
     grid = _grid(points, (maps.shape[1], maps.shape[2]))
     return sampled(maps[:, None].float(), grid[:, None], "nearest")[:, 0, 0]
+
+
+def _between(maps: Float[Tensor, "f h w"], points: Float[Tensor, "f n 2"]) -> Float[Tensor, "f n"]:
+    """Values at points, between pixels too."""
+    grid = _grid(points, (maps.shape[1], maps.shape[2]))
+    return sampled(maps[:, None], grid[:, None], "bilinear")[:, 0, 0]
 
 
 def _grid(places: Float[Tensor, "*n 2"], size: tuple[int, int]) -> Float[Tensor, "*n 2"]:

@@ -13,6 +13,7 @@ from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
 from longvie.controls.paths import Paths
+from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.light import NewWords, Turn, lit
@@ -250,8 +251,8 @@ class BlockSeam(LatentSeam):
 
     at_once = 1
 
-    def __init__(self, models: Models, renews: int, block: int) -> None:
-        super().__init__(models, recent=1)
+    def __init__(self, models: Models, renews: int, block: int, places: int) -> None:
+        super().__init__(models, recent=1, places=places)
         self.renews, self.block = renews, block  # latent frames
         height, width = models.card.size
         self.cells = height // self.strides.space, width // self.strides.space
@@ -275,7 +276,8 @@ class BlockSeam(LatentSeam):
         assert isinstance(state, LiveState)
         moved = ready.state if isinstance(ready, LiveReady) else None
         if isinstance(ready, LiveReady) and moved is not None and _same(ready.movers, self._signals(script, span)):
-            state = replace(state, known=moved.known, picked=moved.picked, follows=moved.follows, moves=moved.moves)
+            kept = {name: getattr(moved, name) for name in ("known", "picked", "follows", "moves", "sights")}
+            state = replace(state, **kept)
         else:
             state = self._ready(script, span, state)
         return super().given(script, span, state, heard, ready)
@@ -296,7 +298,9 @@ class BlockSeam(LatentSeam):
 
     def waits(self, script: Script, span: Span, state: LiveState) -> bool:
         """Whether the picture that moves is to be taken from frames that are not there yet."""
-        return state.made < span.start and self._renewed(script, span, state) is not state
+        if state.made >= span.start:
+            return False
+        return self._old(state, span.start - 1) or self._renewed(script, span, state) is not state
 
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
         return state.picked if isinstance(state, LiveState) else -1
@@ -311,10 +315,25 @@ class BlockSeam(LatentSeam):
             return state
         follows, last = f"{tracks.name} {'' if depth is None else depth.name}", span.start - 1
         if span.lone:
-            return replace(state, known=script.picture, picked=0, follows=follows, moves=None)
-        if state.known is None or follows != state.follows or last - state.picked >= self.renews * self.strides.time:
-            return replace(state, known=state.tail, picked=last, follows=follows, moves=None)
-        return state
+            return replace(state, known=script.picture, picked=0, follows=follows, moves=None, sights=())
+        if state.known is None or follows != state.follows:
+            return replace(state, known=state.tail, picked=last, follows=follows, moves=None, sights=())
+        if not self._old(state, last):
+            return state
+        sights = self._seen_by(script, span, state, tracks)
+        return replace(state, known=state.tail, picked=last, moves=None, sights=sights)
+
+    def _old(self, state: LiveState, last: int) -> bool:
+        return last - state.picked >= self.renews * self.strides.time
+
+    def _seen_by(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> tuple[Sight, ...]:
+        """What has been seen by the frame before a block, at which another picture begins to move."""
+        if state.known is None or not self.places or state.picked >= tracks.signal.frames:
+            return ()
+        paths = self._paths(script, span, state.picked, tracks) if state.moves is None else state.moves.carrying.paths
+        disparity = self._disparity(script, span, state.picked, state.picked + 1)
+        carrying = Carrying(state.known[:, 0].float().cpu(), paths)
+        return self._passed_on(carrying, disparity, state, state.picked, span.start - 1)
 
     def _ready(self, script: Script, span: Span, state: LiveState) -> LiveState:
         """With a known picture on its way to here."""
@@ -348,12 +367,10 @@ class BlockSeam(LatentSeam):
     def _on_the_way(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> Moves:
         """The known picture from where it was taken, brought to the frame before a block, in the same steps again."""
         assert state.known is not None
-        stop = state.picked + 1 + self.strides.time * (self.renews + self.block)
-        points = tracks.signal.read(state.picked, min(stop, tracks.signal.frames))
-        places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
-        depth = self._disparity(script, span, state.picked, state.picked + len(places))
-        paths = Paths(places, seen, script.size, depth)
-        moves = Moves(Carrying(state.known[:, 0].float().cpu(), paths), Carried(), state.picked - 1)
+        carrying = Carrying(
+            state.known[:, 0].float().cpu(), self._paths(script, span, state.picked, tracks), state.sights
+        )
+        moves = Moves(carrying, Carried(), state.picked - 1)
         if state.picked:  # the first picture of a video is the first frame of its first block
             _, moves.stream = encode_span(
                 moves.carrying.take(1).pictures, self.encode, moves.stream, stride=self.strides.time
@@ -365,6 +382,13 @@ class BlockSeam(LatentSeam):
             stop = start + (length if start else length - self.strides.time + 1)
             self._taken(moves, replace(span, start=start, stop=stop, lone=start == 0), state)
         return moves
+
+    def _paths(self, script: Script, span: Span, picked: int, tracks: Direction) -> Paths:
+        """The way from a picture until the next one is taken."""
+        stop = picked + 1 + self.strides.time * (self.renews + self.block)
+        points = tracks.signal.read(picked, min(stop, tracks.signal.frames))
+        depth = self._disparity(script, span, picked, picked + len(points))
+        return Paths(torch.from_numpy(points.points), torch.from_numpy(points.shown()), script.size, depth)
 
     def _taken(self, moves: Moves, span: Span, state: LiveState) -> tuple[Moved, Float[Tensor, "1 c l h w"] | None]:
         """The frames of the next block in their light, and their latents."""

@@ -42,6 +42,7 @@ class ClipConfig:
         seam: "latent" carries latent frames and the decoder's state over (ours), "pixel" the last frames (LongVie).
         recent: last latent frames that the next clip sees, beside the very first one; of the latent seam.
         clip: latent frames that each clip adds.
+        places: pictures of places seen before, in which what comes back is looked for; 0 is none; of the latent seam.
         noise: "shared" begins every clip with the same noise (LongVie's unified initialisation), "fresh" each with its
             own.
         quirks: published oddities that the weights were trained with.
@@ -57,11 +58,12 @@ class ClipConfig:
     seam: Literal["latent", "pixel"] = "latent"
     recent: int = 4
     clip: int = 20
+    places: int = 8
     noise: Literal["shared", "fresh"] = "shared"
     quirks: Quirks = NONE
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("shift", 1e-3), ("guidance", 0), ("recent", 0), ("clip", 1)):
+        for name, least in (("steps", 1), ("shift", 1e-3), ("guidance", 0), ("recent", 0), ("clip", 1), ("places", 0)):
             value = getattr(self, name)
             if not least <= value < float("inf"):
                 raise ConfigError(f"{name} is {value}; use {least:g} or more")
@@ -109,7 +111,7 @@ class ClipEngine:
         if self.config.seam == "pixel":
             self.seam: LatentSeam | PixelSeam = PixelSeam(models, self.config.quirks)
         else:
-            self.seam = LatentSeam(models, self.config.recent)
+            self.seam = LatentSeam(models, self.config.recent, self.config.places)
 
     def spans(self, script: Script) -> list[Span]:
         """The clips of a script."""

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvie.controls.moved import Moved
+from longvie.controls.sights import Sight
 from longvie.models.models import Models
 from longvie.models.repainter import Repainter
 
@@ -107,6 +108,19 @@ def lit(
             there = repainted(repainter, pictures[:, on], near, turn.before, turn.now, begun).to(pictures)
             pictures = pictures.index_copy(1, on, pictures[:, on].lerp(there, along[on][:, None, None]))
     return replace(moved, pictures=pictures)
+
+
+def sight_lit(repainter: Repainter | None, sight: Sight, turns: Sequence[Turn], frame: int) -> Sight:
+    """A picture that was seen, under the words of a frame."""
+    picture = sight.picture
+    for turn in turns:
+        begun, share = (float(turn.share(torch.tensor([float(at)]))) for at in (sight.light, frame))
+        if repainter is None or share <= begun:
+            continue
+        near = sight.disparity[None].float()
+        there = repainted(repainter, picture[:, None].float(), near, turn.before, turn.now, begun)[:, 0]
+        picture = picture.float().lerp(there, (share - begun) / (1 - begun)).to(sight.picture)
+    return replace(sight, picture=picture, light=frame)
 
 
 @torch.no_grad()

@@ -52,6 +52,7 @@ class LiveConfig:
         on_words: when the words change, the memory is made anew under the new ones ("recache"), kept, or emptied but
             for its sink ("clear").
         renews: blocks after which the picture that tracks move is taken anew from the video.
+        places: pictures of places seen before, in which what comes back is looked for; 0 is none.
 
     Raises:
         ConfigError: a number out of range, or a word that is not one of the choices.
@@ -68,10 +69,11 @@ class LiveConfig:
     positions: Literal["relative", "absolute"] = "relative"
     on_words: Literal["recache", "keep", "clear"] = "recache"
     renews: int = 6
+    places: int = 8
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("shift", 1e-3), ("block", 1), ("sink", 0), ("recent", 0), ("renews", 1),
-                            ("far", 0), ("every", 1)):  # fmt: skip
+                            ("far", 0), ("every", 1), ("places", 0)):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < float("inf"):
                 raise ConfigError(f"{name} is {value}; use {least:g} or more")
@@ -130,7 +132,7 @@ class LiveEngine:
         self.models = models
         self.config = config or LiveConfig.of(models.card)
         self.window = Window(self.config.sink, self.config.recent, self.config.far, self.config.every)
-        self.seam = BlockSeam(models, self.config.renews * self.config.block, self.config.block)
+        self.seam = BlockSeam(models, self.config.renews * self.config.block, self.config.block, self.config.places)
 
     @property
     def transformer(self) -> VideoTransformer:

@@ -13,9 +13,10 @@ from longvie.controls.control import Carried, encode_span, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.controls.paths import Paths, Way
+from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import NewWords, lit
+from longvie.engine.light import NewWords, lit, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -119,6 +120,7 @@ class Moving:
     shown: Moved
     on: Bool[Tensor, "1 l"]
     latents: Float[Tensor, "1 c l h w"] | None = None  # where they are known already
+    sights: tuple[Sight, ...] | None = None  # for the next span, where this one changes them
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,9 @@ class LatentSeam(Seam):
     rounding: Literal["nearest", "truncate"] = "nearest"
     at_once: int = DECODED  # latent frames that are decoded in one call
 
-    def __init__(self, models: Models, recent: int) -> None:
+    def __init__(self, models: Models, recent: int, places: int) -> None:
         super().__init__(models)
-        self.recent = recent
+        self.recent, self.places = recent, places
         if models.autoencoder.guides not in (0, COUNT):
             raise ConfigError(f"the decoder looks at {models.autoencoder.guides} channels of guides; there are {COUNT}")
 
@@ -237,7 +239,8 @@ class LatentSeam(Seam):
             guides=self._guides(script, span, moved, moves, drawn) if models.autoencoder.guides else None,
             known=moved.shown.part(slice(-1, None)) if moved is not None and bool(moves[-1]) else None,
         )
-        return given, replace(state, controls=states)
+        sights = () if moved is None else moved.sights
+        return given, replace(state, controls=states, sights=state.sights if sights is None else sights)
 
     def frames(
         self,
@@ -317,9 +320,27 @@ class LatentSeam(Seam):
         walk = self._walk(script, span) if ready is None else ready.walk
         if picture is None or walk is None:
             return None
-        shown = Carrying(picture[:, 0].float().cpu(), walk.paths).along(walk.ways).longer(span.stop - walk.begun)
+        carrying = Carrying(picture[:, 0].float().cpu(), walk.paths, state.sights)
+        shown = carrying.along(walk.ways).longer(span.stop - walk.begun)
         shown = lit(self.models.repainter, shown, state.turns, walk.begun, walk.begun, walk.disparity)
-        return Moving(shown, walk.on)
+        sights = self._passed_on(carrying, walk.disparity, state, walk.begun, span.stop - 1)
+        return Moving(shown, walk.on, sights=sights)
+
+    def _passed_on(
+        self, carrying: Carrying, disparity: Float[Tensor, "f h w"] | None, state: ClipState, picked: int, last: int
+    ) -> tuple[Sight, ...]:
+        """What has been seen by a frame at which another picture begins to move, the one of before among it; nothing
+        where nobody can tell how the scene has passed.
+
+        Args:
+            disparity: of the frames from `picked` on, of which the picture is.
+        """
+        back = carrying.paths.back
+        if not self.places or disparity is None or back is None or last - picked >= len(back):
+            return ()
+        latest = Sight.of(carrying.picture, disparity[0], picked)
+        sights = passed_on(state.sights, latest, back[last - picked], self.places)
+        return tuple(sight_lit(self.models.repainter, sight, state.turns, last) for sight in sights)
 
     def _walk(self, script: Script, span: Span) -> Walk | None:
         """The way along the first tracks that are on."""
@@ -331,7 +352,7 @@ class LatentSeam(Seam):
         if known >= direction.signal.frames:
             return None
         points = direction.signal.read(known, last)
-        places, seen = torch.from_numpy(points.points[..., :2]), torch.from_numpy(points.shown())
+        places, seen = torch.from_numpy(points.points), torch.from_numpy(points.shown())
         disparity = self._disparity(script, span, known, last)
         way = Paths(places, seen, script.size, disparity)
         return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)

@@ -13,12 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from longvie.controls.sights import Sight
 from longvie.engine.light import Turn
 from longvie.errors import InputError
 from longvie.media import replace_atomically
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
 
 FORMAT = 3  # of a saved state
+SIGHT = ("picture", "disparity", "back")  # tensors of one
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class ClipState:
         controls: what the encoder remembers of each control that is on, by its name (latent seam).
         tail: the last frames (pixel seam; one of them in the latent seam, if the model carries pictures).
         turns: changes of words that are on their way to be seen (latent seam).
+        sights: pictures of places that were seen before, from the picture that moves (latent seam).
     """
 
     seed: int
@@ -43,6 +46,7 @@ class ClipState:
     controls: Mapping[str, AutoencoderState] = field(default_factory=dict)
     tail: Float[Tensor, "3 f H W"] | None = None
     turns: tuple[Turn, ...] = ()
+    sights: tuple[Sight, ...] = ()
 
     def forked(self, seed: int) -> "ClipState":
         """The same past for a video that goes on under another seed."""
@@ -54,6 +58,8 @@ class ClipState:
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         for at, turn in enumerate(self.turns):
             tensors |= {f"turn.{at}.before": turn.before, f"turn.{at}.now": turn.now}
+        for at, sight in enumerate(self.sights):
+            tensors |= {f"sight.{at}.{name}": getattr(sight, name) for name in SIGHT}
         states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
         for prefix, state in states.items():
             if state is not None:
@@ -69,6 +75,7 @@ class ClipState:
             "made": self.made,
             "controls": list(self.controls),
             "turns": [[turn.start, turn.frames] for turn in self.turns],
+            "sights": [sight.light for sight in self.sights],
         }
 
     def save(self, path: Path) -> None:
@@ -107,6 +114,10 @@ class ClipState:
             "turns": tuple(
                 Turn(tensors[f"turn.{at}.before"], tensors[f"turn.{at}.now"], int(start), int(frames))
                 for at, (start, frames) in enumerate(facts.get("turns", ()))
+            ),
+            "sights": tuple(
+                Sight(**{name: tensors[f"sight.{at}.{name}"].cpu() for name in SIGHT}, light=int(light))
+                for at, light in enumerate(facts["sights"])
             ),
             **{name: tensors.get(name) for name in ("anchor", "recent", "tail")},
         }

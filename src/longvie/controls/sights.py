@@ -1,0 +1,165 @@
+"""Pictures of places that were seen a while ago, so that what comes back into the picture is what it was.
+
+How the still part of the scene has passed from there to here is known (`controls.passage`): what the moved picture does
+not show may stand in one of them. It does, if it is as far away there as it should be; what has moved meanwhile is not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from longvie.controls.floor import floor, outlines
+from longvie.controls.passage import passed
+
+AT_ONCE = 2  # of them that one span of frames is filled from
+WORTH = 0.01  # share of the picture that one must show to be looked at
+COARSE = 4  # pixels of a side that are asked as one, which of them that is
+HIDDEN, FLAT = 0.1, 0.01  # difference in disparity from which on it is another place: of it, and of the largest
+MIDDLE = 0.99  # quantile of disparity that counts as the largest
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A picture that was seen.
+
+    Attributes:
+        picture: in [-1, 1].
+        disparity: of any scale, that of the whole video.
+        back: matrix that takes places of the picture that moves to here.
+        light: frame of the video under whose words it is.
+    """
+
+    picture: Float[Tensor, "3 h w"]
+    disparity: Float[Tensor, "h w"]
+    back: Float[Tensor, "4 4"]
+    light: int
+
+    @classmethod
+    def of(cls, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"], light: int) -> "Sight":
+        """The picture that moves; as exact as it will be kept in a file."""
+        back = torch.eye(4, dtype=torch.float64)
+        return cls(picture.detach().cpu().bfloat16(), disparity.cpu().half(), back, light)
+
+    @cached_property
+    def _near(self) -> Float[Tensor, "h w"]:
+        return self.disparity.float()
+
+    @cached_property
+    def top(self) -> float:
+        """The largest disparity, but for few."""
+        return max(float(torch.quantile(self._near.flatten()[::7], MIDDLE)), 1e-6)
+
+    @cached_property
+    def _flags(self) -> Float[Tensor, "3 h w"]:
+        """Disparity, whether it is floor, and whether two things are mixed there."""
+        near = self._near[None] / self.top
+        return torch.cat([near, floor(near).float(), outlines(near).float()])
+
+    def holds(
+        self, places: Float[Tensor, "n 2"], disparity: Float[Tensor, " n"], flat: Bool[Tensor, " n"]
+    ) -> Bool[Tensor, " n"]:
+        """Which places of it show what is so far away, and is or is not floor."""
+        height, width = self.disparity.shape
+        size = places.new_tensor([width / 2, height / 2])
+        inside = (places.abs() < size).all(-1) & (disparity >= 0)
+        there, lies, mixed = _sampled(self._flags, places / size, "nearest")
+        wanted = disparity / self.top
+        near = (there - wanted).abs() <= HIDDEN * torch.maximum(there, wanted) + FLAT
+        return inside & near & ((lies > 0.5) == flat) & (mixed < 0.5)
+
+
+def found(
+    sights: Sequence[Sight],
+    back: Float[Tensor, "f 4 4"],
+    disparity: Float[Tensor, "f h w"],
+    flat: Bool[Tensor, "f h w"],
+    missing: Bool[Tensor, "f h w"],
+) -> tuple[Float[Tensor, "f 3 h w"], Bool[Tensor, "f h w"]]:
+    """What some frames do not show of the picture that moves, from sights; and where that is.
+
+    Args:
+        back: matrices that take the frames' places to the picture that moves.
+    """
+    shown, seen = torch.zeros(len(missing), 3, *missing.shape[1:]), torch.zeros_like(missing)
+    for sight in _chosen(sights, back, disparity, flat, missing):
+        for at in range(len(missing)):
+            y, x = (missing[at] & ~seen[at]).nonzero(as_tuple=True)
+            if not len(y):
+                continue
+            places, near = passed(sight.back @ back[at], _middle(y, x, missing.shape[1:]), disparity[at, y, x])
+            there = sight.holds(places, near, flat[at, y, x])
+            y, x, places = y[there], x[there], places[there]
+            size = places.new_tensor([missing.shape[2] / 2, missing.shape[1] / 2])
+            shown[at, :, y, x] = _sampled(sight.picture.float(), places / size, "bicubic").clamp(-1, 1)
+            seen[at, y, x] = True
+    return shown, seen
+
+
+def passed_on(sights: Sequence[Sight], latest: Sight, total: Float[Tensor, "4 4"], most: int) -> tuple[Sight, ...]:
+    """Sights for the next picture that moves, the one before among them; what others show as well is let go.
+
+    Args:
+        total: takes places of the next picture to the one before.
+    """
+    kept = [replace(sight, back=sight.back @ total) for sight in (*sights, latest)]
+    while len(kept) > most:
+        kept.pop(min(range(len(kept) - 1), key=lambda at: _alone(kept, at)))
+    return tuple(kept)
+
+
+def _alone(sights: Sequence[Sight], at: int) -> float:
+    """Share of a sight that no other one shows."""
+    one = sights[at]
+    height, width = one.disparity.shape
+    y, x = (it.flatten() for it in _coarse(height, width))
+    near, flat = one._near[y, x], one._flags[1, y, x] > 0.5
+    places, seen = _middle(y, x, one.disparity.shape), torch.zeros(len(y), dtype=torch.bool)
+    for number, other in enumerate(sights):
+        if number != at:
+            there = other.back @ torch.linalg.inv(one.back)
+            seen |= other.holds(*passed(there, places, near), flat)
+    return 1 - float(seen.float().mean())
+
+
+def _chosen(
+    sights: Sequence[Sight], back: Tensor, disparity: Tensor, flat: Tensor, missing: Bool[Tensor, "f h w"]
+) -> list[Sight]:
+    """Those that show the most of what is missing in the middle of the frames, each beyond those before."""
+    at, (height, width) = len(missing) // 2, missing.shape[1:]
+    y, x = (it.flatten() for it in _coarse(height, width))
+    wanted = missing[at, y, x]
+    y, x, whole = y[wanted], x[wanted], len(wanted)
+    places = _middle(y, x, missing.shape[1:])
+    showing = [
+        sight.holds(*passed(sight.back @ back[at], places, disparity[at, y, x]), flat[at, y, x]) for sight in sights
+    ]
+    left, chosen = torch.ones(len(y), dtype=torch.bool), list[Sight]()
+    while showing and len(chosen) < AT_ONCE:
+        counts = [int((there & left).sum()) for there in showing]
+        best = max(range(len(counts)), key=counts.__getitem__)
+        if counts[best] < WORTH * whole:
+            break
+        chosen.append(sights[best])
+        left &= ~showing[best]
+    return chosen
+
+
+def _coarse(height: int, width: int) -> tuple[Tensor, Tensor]:
+    rows, columns = torch.arange(COARSE // 2, height, COARSE), torch.arange(COARSE // 2, width, COARSE)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return y, x
+
+
+def _middle(y: Tensor, x: Tensor, size: Sequence[int]) -> Float[Tensor, "n 2"]:
+    """Places of pixels, from the middle of the picture."""
+    return torch.stack([x + 0.5 - size[1] / 2, y + 0.5 - size[0] / 2], dim=-1).float()
+
+
+def _sampled(maps: Float[Tensor, "c h w"], places: Float[Tensor, "n 2"], mode: str) -> Float[Tensor, "c n"]:
+    made = functional.grid_sample(maps[None], places[None, None], mode=mode, padding_mode="border", align_corners=False)
+    return made[0, :, 0]

@@ -1,0 +1,87 @@
+"""How a still scene passes between frames: exactly, through an exchange of all points, past things that move."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from longvie.controls.passage import LEAST, Points, passages, passed
+
+FOCAL, SIZE = 70.0, (96, 176)
+
+
+def cameras(frames: int, turn: float = 0.02, step: float = 0.05) -> torch.Tensor:
+    """World to camera, 4 × 4: it turns, walks and rises a little."""
+    made = []
+    for at in range(frames):
+        a = torch.tensor(turn * at, dtype=torch.float64)
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[0, 0], pose[0, 2], pose[2, 0], pose[2, 2] = a.cos(), a.sin(), -a.sin(), a.cos()
+        pose[:3, 3] = torch.tensor([step * at, 0.01 * at, -0.02 * at])
+        made.append(pose)
+    return torch.stack(made)
+
+
+def scene(frames: int, count: int = 60, moving: int = 0, scale: float = 1.0) -> Points:
+    source = torch.Generator().manual_seed(3)
+    world = torch.rand(count, 3, generator=source, dtype=torch.float64) * torch.tensor([4.0, 1.0, 6.0])
+    world = world + torch.tensor([-2.0, 0.5, 4.0])
+    world = world.expand(frames, -1, -1).clone()
+    drift = 0.06 * torch.arange(frames, dtype=torch.float64)[:, None] * torch.tensor([1.0, -0.4, 0.7])
+    world[:, :moving] += drift[:, None]
+    rows = torch.cat([world, torch.ones_like(world[..., :1])], dim=-1) @ cameras(frames).transpose(1, 2)
+    places = FOCAL * rows[..., :2] / rows[..., 2:3]
+    inside = (places.abs() < torch.tensor([SIZE[1] / 2, SIZE[0] / 2])).all(-1)
+    still = torch.ones(frames, count, dtype=torch.bool)
+    still[:, :moving] = False
+    return Points(places.float(), (scale / rows[..., 2]).float(), inside, still)
+
+
+def off(points: Points, made: torch.Tensor, frame: int, still: slice = slice(None)) -> float:
+    """Largest distance in pixels between where points were and where they are said to have been."""
+    both = (points.seen[frame] & points.seen[0])[still]
+    places, near = passed(made[frame], points.places[frame][still], points.disparity[frame][still])
+    assert torch.allclose(near[both], points.disparity[0][still][both], rtol=2e-3)
+    return float((places - points.places[0][still])[both].norm(dim=-1).max())
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.003, 700.0])
+def test_it_is_exact_whatever_the_scale_of_depth(scale: float) -> None:
+    points = scene(30, scale=scale)
+    made = passages(points)
+    assert made is not None and torch.equal(made[0], torch.eye(4, dtype=torch.float64))
+    assert off(points, made, 7) < 0.01 and off(points, made, 29) < 0.05
+
+
+def test_things_that_move_do_not_move_the_scene() -> None:
+    points = scene(30, count=80, moving=40)
+    made = passages(points)
+    assert made is not None and off(points, made, 29, slice(40, None)) < 0.2
+
+
+def test_where_all_points_are_exchanged_the_camera_goes_on_as_it_does_then() -> None:
+    whole = scene(30, count=120)
+    early = torch.arange(120) < 60
+    seen = whole.seen.clone()
+    seen[11:, early], seen[:11, ~early] = False, False
+    points = replace(whole, seen=seen)
+    made = passages(points)
+    assert made is not None and off(whole, made, 10) < 0.02
+    assert off(whole, made, 29) < 1.0, "a turn of a tenth of a degree a frame is guessed to a pixel"
+
+
+def test_too_few_points_tell_nothing() -> None:
+    assert passages(scene(10, count=LEAST - 1)) is None
+    lost = scene(10)
+    seen = lost.seen.clone()
+    seen[4:7] = False
+    assert passages(replace(lost, seen=seen)) is None
+    random = torch.randn(10, 60, 2, generator=torch.Generator().manual_seed(1)) * 30
+    assert passages(replace(lost, places=random)) is None, "points that agree on nothing"
+
+
+def test_what_lies_behind_a_camera_has_no_place() -> None:
+    back = torch.eye(4, dtype=torch.float64)
+    back[2, 3] = -2.0  # two metres on
+    places, near = passed(back, torch.zeros(2, 2), torch.tensor([0.25, 1.0]))
+    assert near[0] == pytest.approx(0.5) and near[1] < 0 and bool(places.isfinite().all())
