@@ -246,6 +246,7 @@ ABLATIONS: Mapping[str, Maker] = MappingProxyType(
             ("history-2", "the model with two", _otherwise("clip", "engine.recent=2")),
             ("fresh-noise", "the model, other noise in each clip", _otherwise("clip", "engine.noise=fresh")),
             ("renormalised", "the model, depth normalised clip by clip", _renormalised),
+            ("no-places", "the model without pictures of places seen before", _otherwise("clip", "engine.places=0")),
             ("live-keep", "live, memory kept when the words change", _otherwise("live", "engine.on_words=keep")),
             ("live-clear", "live, memory emptied when the words change", _otherwise("live", "engine.on_words=clear")),
             (
@@ -253,6 +254,7 @@ ABLATIONS: Mapping[str, Maker] = MappingProxyType(
                 "live, as much memory but no sink",
                 _otherwise("live", "engine.sink=0", "engine.recent=9"),
             ),
+            ("live-no-places", "live, without pictures of places seen before", _otherwise("live", "engine.places=0")),
             ("live-absolute", "live, positions within the video", _otherwise("live", "engine.positions=absolute")),
             ("live-far", "live, with three key frames from further back", _otherwise("live", "engine.far=3")),
         )
