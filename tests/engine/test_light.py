@@ -35,6 +35,11 @@ def repainter() -> Repainter:
     return made.eval()
 
 
+@pytest.fixture(scope="module")
+def world() -> Models:
+    return LongVie.from_pretrained("world").models
+
+
 def resting(frames: int) -> Moved:
     return Moved.resting(picture()[:, 0], frames)
 
@@ -73,6 +78,25 @@ def test_frames_past_the_end_of_depth_have_its_last(repainter: Repainter) -> Non
     assert shown.shape == (3, 40, 32, 48) and torch.equal(shown[:, 25], shown[:, 30])
 
 
+def test_who_cannot_wait_gets_nearly_the_same_from_every_second_pixel(world: Models) -> None:
+    moment = variants.make(2, split="test")
+    pictures = moment.pictures[:1].permute(3, 0, 1, 2).float() / 127.5 - 1
+    before, now = (world.words.encode([words]) for words in (moment.captions[0], "a red ball on sand, a foggy night"))
+    assert world.repainter is not None
+    near = moment.disparity[None].float()
+    whole, coarse = (
+        light.repainted(world.repainter, pictures, near, before, now, 0.0, coarse=it) for it in (False, True)
+    )
+    assert 0 < float((whole - coarse).abs().mean()) < 0.25 * float((whole - pictures).abs().mean())
+    shown = Moved.resting(pictures[:, 0], 6)
+    turns = [Turn(before, now, 10, 8)]
+    plain, hasty, later = (
+        lit(world.repainter, shown, turns, 9, start, near, hasty=it).pictures
+        for start, it in ((10, False), (10, True), (9, True))
+    )
+    assert not torch.equal(plain, hasty) and torch.equal(plain[:, :5], later[:, 1:]), "only what has just begun"
+
+
 def test_light_takes_its_time_and_a_thing_does_not(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = replace(models, card=replace(models.card, holds="moved"))
     words, before = NewWords(BEFORE, NOW), picture()
@@ -87,11 +111,6 @@ def test_light_takes_its_time_and_a_thing_does_not(models: Models, monkeypatch: 
     assert whole is not None and whole.frames == 40 and whole.start == 81
     assert thing is not None and thing.frames == 8
     assert turn(0.0) is None
-
-
-@pytest.fixture(scope="module")
-def world() -> Models:
-    return LongVie.from_pretrained("world").models
 
 
 @pytest.mark.parametrize("number", range(3))

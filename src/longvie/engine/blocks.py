@@ -324,7 +324,9 @@ class BlockSeam(LatentSeam):
         return replace(state, known=state.tail, picked=last, moves=None, sights=sights)
 
     def _old(self, state: LiveState, last: int) -> bool:
-        return last - state.picked >= self.renews * self.strides.time
+        """Whether the known picture has moved for long, or is still of words that have turned into others."""
+        long = last - state.picked >= self.renews * self.strides.time
+        return long or any(turn.over(last) and not turn.over(state.picked) for turn in state.turns)
 
     def _seen_by(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> tuple[Sight, ...]:
         """What has been seen by the frame before a block, at which another picture begins to move."""
@@ -413,7 +415,7 @@ class BlockSeam(LatentSeam):
     def _lit(
         self, bare: Moved, disparity: Float[Tensor, "f h w"] | None, moves: Moves, span: Span, state: LiveState
     ) -> OnScreen:
-        shown = lit(self.models.repainter, bare, state.turns, state.picked, span.start, disparity)
+        shown = lit(self.models.repainter, bare, state.turns, state.picked, span.start, disparity, hasty=True)
         latents, stream = encode_span(shown.pictures, self.encode, moves.stream, stride=self.strides.time)
         return OnScreen(span.start, bare, disparity, state.turns, shown, latents, stream)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
@@ -21,6 +22,7 @@ WHOLE = 0.5  # share of the picture that changes, from which on it is the light
 SEEN = 0.06  # mean change of a pixel's colours, of the range of 2, that is one
 FEW = 0.001  # share of the picture below which nothing has changed
 AT_ONCE = 16  # frames that are repainted in one call
+HALF = 2  # pixels of a side that are one where it must go fast
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def lit(
     picked: int,
     start: int,
     disparity: Float[Tensor, "known h w"] | None,
+    hasty: bool = False,
 ) -> Moved:
     """A picture, moved, under the words of its frames.
 
@@ -94,6 +97,7 @@ def lit(
         picked: the frame of the video that the picture is.
         start: that of its first frame here.
         disparity: of its frames; those past its end have that of the last one. None: nobody knows.
+        hasty: somebody waits: what has only just begun to turn, and is hardly seen yet, is made at half the size.
     """
     pictures = moved.pictures
     frames = torch.arange(start, start + pictures.shape[1]).to(pictures)
@@ -105,8 +109,9 @@ def lit(
         on = (along > 0).nonzero()[:, 0]
         if len(on):
             near = None if disparity is None or not len(disparity) else disparity[on.clamp(max=len(disparity) - 1)]
-            there = repainted(repainter, pictures[:, on], near, turn.before, turn.now, begun).to(pictures)
-            pictures = pictures.index_copy(1, on, pictures[:, on].lerp(there, along[on][:, None, None]))
+            coarse = hasty and turn.start == start
+            there = repainted(repainter, pictures[:, on], near, turn.before, turn.now, begun, coarse=coarse)
+            pictures = pictures.index_copy(1, on, pictures[:, on].lerp(there.to(pictures), along[on][:, None, None]))
     return replace(moved, pictures=pictures)
 
 
@@ -131,14 +136,32 @@ def repainted(
     before: Float[Tensor, "1 n d"],
     now: Float[Tensor, "1 n d"],
     begun: float,
+    *,
+    coarse: bool = False,
 ) -> Float[Tensor, "3 f h w"]:
-    """Pictures as they are under the words now; `begun` says how far they are on the way already."""
+    """Pictures as they are under the words now.
+
+    Args:
+        begun: how far they are on the way already.
+        coarse: every second pixel is looked at, which costs a quarter.
+    """
     weight = repainter.enter.weight
     said = before.to(weight), now.to(weight)
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
     parts = []
     for some, depth in zip(pictures.split(AT_ONCE, dim=1), near.split(AT_ONCE), strict=True):
         along = torch.full((some.shape[1],), begun, device=weight.device)
-        shown = repainter(some.transpose(0, 1).to(weight.device), depth.to(weight.device), *said, along)
+        given = some.transpose(0, 1).to(weight.device), depth.to(weight.device)
+        shown = _coarse(repainter, *given, *said, along) if coarse else repainter(*given, *said, along)
         parts.append(shown.clamp(-1, 1).transpose(0, 1).to(pictures.device))
     return torch.cat(parts, dim=1)
+
+
+def _coarse(
+    repainter: Repainter, pictures: Float[Tensor, "b 3 h w"], disparity: Float[Tensor, "b h w"], *told: Tensor
+) -> Float[Tensor, "b 3 h w"]:
+    small = functional.avg_pool2d(pictures, HALF), disparity[:, ::HALF, ::HALF]
+    gain, offset = (
+        functional.interpolate(it, size=pictures.shape[2:], mode="bilinear") for it in repainter.maps(*small, *told)
+    )
+    return (pictures.float() + 1) * gain - 1 + offset

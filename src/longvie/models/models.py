@@ -205,6 +205,7 @@ def _forget_origin(config: Path) -> None:
 
 
 Network = TypeVar("Network", bound=ConfigMixin)
+Trained = TypeVar("Trained", VideoTransformer, Repainter)
 
 
 def _of_config(kind: type[Network], config: Any) -> Network:
@@ -294,15 +295,23 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
+def _load_network(kind: type[Trained], folder: Path, dtype: torch.dtype, what: str) -> Trained:
     config = _config(folder)
     try:
         with torch.device("meta"):
-            transformer = _of_config(VideoTransformer, config)
+            network = _of_config(kind, config)
     except (TypeError, ValueError, ZeroDivisionError) as reason:
-        raise WeightsError(f"{folder.name}/config.json does not describe a video transformer: {reason}") from reason
-    fill(transformer, open_checkpoint(folder), dtype=dtype)
-    return transformer.eval()
+        raise WeightsError(f"{folder.name}/config.json does not describe {what}: {reason}") from reason
+    fill(network, open_checkpoint(folder), dtype=dtype)
+    return network.eval()
+
+
+def _load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
+    return _load_network(VideoTransformer, folder, dtype, "a video transformer")
+
+
+def _load_repainter(folder: Path, dtype: torch.dtype) -> Repainter:
+    return _load_network(Repainter, folder, dtype, "a repainter")
 
 
 def _load_autoencoder(folder: Path, dtype: torch.dtype) -> Autoencoder:
@@ -315,17 +324,6 @@ def _load_autoencoder(folder: Path, dtype: torch.dtype) -> Autoencoder:
         raise WeightsError(f"{folder.name}/config.json does not describe an autoencoder: {reason}") from reason
     fill(autoencoder, open_checkpoint(folder), dtype=dtype)
     return autoencoder.eval()
-
-
-def _load_repainter(folder: Path, dtype: torch.dtype) -> Repainter:
-    config = _config(folder)
-    try:
-        with torch.device("meta"):
-            repainter = _of_config(Repainter, config)
-    except (TypeError, ValueError, ZeroDivisionError) as reason:
-        raise WeightsError(f"{folder.name}/config.json does not describe a repainter: {reason}") from reason
-    fill(repainter, open_checkpoint(folder), dtype=dtype)
-    return repainter.eval()
 
 
 def tiny(seed: int = 0) -> Models:

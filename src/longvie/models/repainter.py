@@ -71,6 +71,18 @@ class Repainter(ModelMixin, ConfigMixin):
             before, now: embeddings of the words, zeros beyond the text.
             along: how far the pictures are on the way from the words before to those now, from 0 to 1.
         """
+        gain, offset = self.maps(pictures, disparity, before, now, along)
+        return (pictures.float() + 1) * gain - 1 + offset
+
+    def maps(
+        self,
+        pictures: Float[Tensor, "b 3 h w"],
+        disparity: Float[Tensor, "b h w"],
+        before: Float[Tensor, "#b n d"],
+        now: Float[Tensor, "#b m d"],
+        along: Float[Tensor, " b"],
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+        """Gain and offset of each colour of each pixel; arguments as `forward` has them. Black is 0."""
         seen = known(pictures, disparity).to(self.enter.weight)
         words, gist = self._told(before, now)
         gist = self.gist(torch.cat([gist.expand(len(pictures), -1), along[:, None].to(gist)], dim=1))
@@ -81,7 +93,7 @@ class Repainter(ModelMixin, ConfigMixin):
         scale, shift = self.tint(gist)[..., None, None].chunk(2, dim=1)
         fine = functional.silu(self.fine(torch.cat([fine, seen], dim=1)) * (1 + scale) + shift)
         gain, offset = self.answer(fine).float().chunk(2, dim=1)
-        return (pictures.float() + 1) * torch.exp2(GAIN * torch.tanh(gain)) - 1 + offset
+        return torch.exp2(GAIN * torch.tanh(gain)), offset
 
     def _told(
         self, before: Float[Tensor, "#b n d"], now: Float[Tensor, "#b n d"]
