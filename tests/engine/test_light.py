@@ -60,9 +60,9 @@ def test_a_picture_taken_on_the_way_is_known_to_be_there(repainter: Repainter, m
     told = []
     plain = light.repainted
 
-    def seen(*given: object) -> torch.Tensor:
+    def seen(*given: object, **named: bool) -> torch.Tensor:
         told.append(given[-1])
-        return plain(*given)  # type: ignore[arg-type]
+        return plain(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(light, "repainted", seen)
     turn = Turn(BEFORE, NOW, 10, 8)
