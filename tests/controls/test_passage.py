@@ -80,6 +80,15 @@ def test_too_few_points_tell_nothing() -> None:
     assert passages(replace(lost, places=random)) is None, "points that agree on nothing"
 
 
+def test_points_on_one_plane_tell_what_lies_on_it_and_leave_the_rest_as_it_is() -> None:
+    points = scene(20)
+    floor = replace(points, disparity=0.002 * (points.places[..., 1] + 60))  # as of a plane, from each frame alike
+    still = replace(floor, places=floor.places[:1].expand(20, -1, -1), disparity=floor.disparity[:1].expand(20, -1))
+    made = passages(replace(still, seen=points.seen[:1].expand(20, -1)))
+    assert made is not None and torch.allclose(made[19], torch.eye(4, dtype=torch.float64), atol=1e-3)
+    assert float(torch.linalg.det(made[19])) == pytest.approx(1, abs=1e-3)
+
+
 def test_what_lies_behind_a_camera_has_no_place() -> None:
     back = torch.eye(4, dtype=torch.float64)
     back[2, 3] = -2.0  # two metres on

@@ -91,6 +91,13 @@ def test_a_sight_goes_on_with_the_picture_that_moves() -> None:
     assert torch.allclose(places, wanted, atol=0.01) and torch.allclose(near, also, atol=1e-4)
 
 
+def test_a_sight_to_which_nobody_knows_the_way_any_more_is_let_go() -> None:
+    picture, disparity, _ = seen_from(2, 0)
+    sight, lost = Sight.of(picture, disparity, 0), torch.diag(torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64))
+    assert passed_on([sight], sight, lost, 4) == ()
+    assert len(passed_on([replace(sight, back=lost)], sight, torch.eye(4, dtype=torch.float64), 1)) == 1
+
+
 @pytest.mark.parametrize("number", [3, 7])
 def test_a_moved_picture_takes_what_it_does_not_show_from_them(number: int) -> None:
     """A clip from its frame 32 back to its beginning, whose first frame was seen before."""

@@ -20,6 +20,7 @@ CLOSE = 0.3  # pixels that are no other way
 FITS, SHARE = 1.5, 0.5  # pixels off up to which a point goes along; share of those on the floor that must
 OTHERS = 0.1  # how much points count that do not lie on the floor
 FAR = 1e-3  # of the largest disparity: no point
+RIDGE = 1e-6  # pull towards a camera that rests; points on one plane leave a direction open
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ def _back(points: Points, base: int, frames: range) -> Float[Tensor, "b 4 4"] | 
     rows = torch.cat([places / 100, torch.ones_like(places[..., :1]), now[..., None]], dim=-1)  # (b, n, 4)
     right = torch.cat([goals / 100, torch.ones_like(goals[..., :1])], dim=-1) * ratio[..., None]  # (b, n, 3)
     prior = both * torch.where(points.still[span], 1.0, OTHERS) / ratio
-    weight = prior
+    weight, still = prior, torch.eye(4, 3, dtype=torch.float64)  # what the points leave open stays as it is
     for _ in range(TRIES):
         weighed = rows * weight[..., None].square()
-        ridge = 1e-9 * torch.eye(4, dtype=torch.float64)
-        form = torch.linalg.solve(weighed.transpose(1, 2) @ rows + ridge, weighed.transpose(1, 2) @ right)
+        matrix = weighed.transpose(1, 2) @ rows + RIDGE * torch.eye(4, dtype=torch.float64)
+        form = still + torch.linalg.solve(matrix, weighed.transpose(1, 2) @ (right - rows @ still))
         moved = rows @ form
         below = moved[..., 2:].clamp(min=1e-3)
         off = (100 * (moved[..., :2] / below) - 100 * goals / 100).norm(dim=-1)
@@ -92,7 +93,7 @@ def _back(points: Points, base: int, frames: range) -> Float[Tensor, "b 4 4"] | 
     along = both & (off < FITS)
     held = points.still[span] & both
     enough = (along.sum(1) >= LEAST) & ((along & held).sum(1) >= SHARE * held.sum(1))
-    if not bool(enough.all()):
+    if not bool(enough.all()) or not bool(form.isfinite().all()):
         return None
     whole = torch.zeros(len(frames), 4, 4, dtype=torch.float64)
     whole[:, :3], whole[:, 3, 3] = form.transpose(1, 2), 1.0

@@ -20,6 +20,7 @@ AT_ONCE = 2  # of them that one span of frames is filled from
 WORTH = 0.01  # share of the picture that one must show to be looked at
 COARSE = 4  # pixels of a side that are asked as one, which of them that is
 HIDDEN, FLAT = 0.1, 0.01  # difference in disparity from which on it is another place: of it, and of the largest
+BENT = 0.5  # a lens that stays the same has a matrix of determinant 1; so far off, nobody knows the way any more
 MIDDLE = 0.99  # quantile of disparity that counts as the largest
 
 
@@ -107,6 +108,7 @@ def passed_on(sights: Sequence[Sight], latest: Sight, total: Float[Tensor, "4 4"
         total: takes places of the next picture to the one before.
     """
     kept = [replace(sight, back=sight.back @ total) for sight in (*sights, latest)]
+    kept = [sight for sight in kept if abs(float(torch.linalg.det(sight.back)) - 1) < BENT]
     while len(kept) > most:
         kept.pop(min(range(len(kept) - 1), key=lambda at: _alone(kept, at)))
     return tuple(kept)
