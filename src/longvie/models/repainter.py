@@ -55,23 +55,9 @@ class Repainter(ModelMixin, ConfigMixin):
         for weight in self.answer.parameters():
             nn.init.zeros_(weight)
 
-    def forward(
-        self,
-        pictures: Float[Tensor, "b 3 h w"],
-        disparity: Float[Tensor, "b h w"],
-        before: Float[Tensor, "#b n d"],
-        now: Float[Tensor, "#b m d"],
-        along: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b 3 h w"]:
-        """The pictures as they are under the words now, wholly.
-
-        Args:
-            pictures: in [-1, 1]; sides are multiples of 4.
-            disparity: how near each place is, of any scale; 0 is infinitely far. All 0 where it is not known.
-            before, now: embeddings of the words, zeros beyond the text.
-            along: how far the pictures are on the way from the words before to those now, from 0 to 1.
-        """
-        gain, offset = self.maps(pictures, disparity, before, now, along)
+    def forward(self, pictures: Float[Tensor, "b 3 h w"], *told: Tensor) -> Float[Tensor, "b 3 h w"]:
+        """The pictures as they are under the words now, wholly; arguments as `maps` has them."""
+        gain, offset = self.maps(pictures, *told)
         return (pictures.float() + 1) * gain - 1 + offset
 
     def maps(
@@ -82,7 +68,14 @@ class Repainter(ModelMixin, ConfigMixin):
         now: Float[Tensor, "#b m d"],
         along: Float[Tensor, " b"],
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
-        """Gain and offset of each colour of each pixel; arguments as `forward` has them. Black is 0."""
+        """Gain and offset of each colour of each pixel under the words now; black is 0.
+
+        Args:
+            pictures: in [-1, 1]; sides are multiples of 4.
+            disparity: how near each place is, of any scale; 0 is infinitely far. All 0 where it is not known.
+            before, now: embeddings of the words, zeros beyond the text.
+            along: how far the pictures are on the way from the words before to those now, from 0 to 1.
+        """
         seen = known(pictures, disparity).to(self.enter.weight)
         words, gist = self._told(before, now)
         gist = self.gist(torch.cat([gist.expand(len(pictures), -1), along[:, None].to(gist)], dim=1))
