@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from longvie.controls.carried import Carrying
+from longvie.controls.floor import floor
 from longvie.controls.passage import passed
 from longvie.controls.paths import Paths
 from longvie.controls.sights import Sight, found, passed_on
@@ -38,8 +39,6 @@ def asked(number: int, now: int, then: int) -> tuple[torch.Tensor, torch.Tensor,
 
 
 def lies(disparity: torch.Tensor) -> torch.Tensor:
-    from longvie.controls.floor import floor
-
     return floor(disparity[None] / disparity.max())
 
 

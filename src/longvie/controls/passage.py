@@ -20,6 +20,7 @@ CLOSE = 0.3  # pixels that are no other way
 FITS, SHARE = 1.5, 0.5  # pixels off up to which a point goes along; share of those on the floor that must
 OTHERS = 0.1  # how much points count that do not lie on the floor
 FAR = 1e-3  # of the largest disparity: no point
+UNIT = 100.0  # pixels that weigh as much as the largest disparity, so that all numbers of a fit are about as large
 RIDGE = 1e-6  # pull towards a camera that rests; points on one plane leave a direction open
 
 
@@ -77,8 +78,8 @@ def _back(points: Points, base: int, frames: range) -> Float[Tensor, "b 4 4"] | 
         return None
     ratio = torch.where(both, now / then.clamp(min=FAR), 1.0)
     places, goals = points.places[span].double(), points.places[base].double()
-    rows = torch.cat([places / 100, torch.ones_like(places[..., :1]), now[..., None]], dim=-1)  # (b, n, 4)
-    right = torch.cat([goals / 100, torch.ones_like(goals[..., :1])], dim=-1) * ratio[..., None]  # (b, n, 3)
+    rows = torch.cat([places / UNIT, torch.ones_like(places[..., :1]), now[..., None]], dim=-1)  # (b, n, 4)
+    right = torch.cat([goals / UNIT, torch.ones_like(goals[..., :1])], dim=-1) * ratio[..., None]  # (b, n, 3)
     prior = both * torch.where(points.still[span], 1.0, OTHERS) / ratio
     weight, still = prior, torch.eye(4, 3, dtype=torch.float64)  # what the points leave open stays as it is
     for _ in range(TRIES):
@@ -87,8 +88,7 @@ def _back(points: Points, base: int, frames: range) -> Float[Tensor, "b 4 4"] | 
         form = still + torch.linalg.solve(matrix, weighed.transpose(1, 2) @ (right - rows @ still))
         moved = rows @ form
         below = moved[..., 2:].clamp(min=1e-3)
-        off = (100 * (moved[..., :2] / below) - 100 * goals / 100).norm(dim=-1)
-        off = off + 100 * (now / below[..., 0] - then).abs()
+        off = (UNIT * moved[..., :2] / below - goals).norm(dim=-1) + UNIT * (now / below[..., 0] - then).abs()
         weight = prior / (1 + (off / CLOSE).square())
     along = both & (off < FITS)
     held = points.still[span] & both
@@ -97,7 +97,7 @@ def _back(points: Points, base: int, frames: range) -> Float[Tensor, "b 4 4"] | 
         return None
     whole = torch.zeros(len(frames), 4, 4, dtype=torch.float64)
     whole[:, :3], whole[:, 3, 3] = form.transpose(1, 2), 1.0
-    unit = torch.diag(torch.tensor([100.0, 100.0, 1.0, scale], dtype=torch.float64))
+    unit = torch.diag(torch.tensor([UNIT, UNIT, 1.0, scale], dtype=torch.float64))
     return unit @ whole @ torch.linalg.inv(unit)
 
 
