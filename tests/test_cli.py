@@ -337,7 +337,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
     "arguments",
     [
         ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"),
-        ("world", "--minutes", "nan,1,1,1,1,1,1,1,1,1"),
+        ("world", "--minutes", "nan,1,1,1,1,1,1,1,1,1,1"),
         ("world", "--clips", "0"), ("world", "--steps", "0"), ("world", "--seed", "-1"), ("world", "--device", "gpu"),
     ],
     ids=" ".join,

@@ -18,7 +18,8 @@ from longvie.engine.light import NewWords, Turn, lit
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.state import ClipState
 from longvie.models.models import Models
-from longvie.models.repainter import GAIN, Repainter
+from longvie.models.relighter import GAIN
+from longvie.models.repainter import Repainter
 from small import direction, picture, script
 
 WORDS = torch.randn(2, 1, 8, 16, generator=torch.Generator().manual_seed(4))
@@ -31,7 +32,7 @@ def repainter() -> Repainter:
     made = Repainter(width=8, layers=2, heads=2, text_width=16, fine_width=2)
     gain = float(torch.atanh(torch.tensor(-1 / GAIN)))  # of some octaves one down
     with torch.no_grad():
-        made.answer.bias[:3] = gain
+        made.light.answer.bias[:3] = gain
     return made.eval()
 
 
@@ -101,16 +102,15 @@ def test_light_takes_its_time_and_a_thing_does_not(models: Models, monkeypatch: 
     moved = replace(models, card=replace(models.card, holds="moved"))
     words, before = NewWords(BEFORE, NOW), picture()
 
-    def turn(part: float) -> Turn | None:
+    def turn(part: float) -> Turn:
         changed = before.clone()
         changed[..., : round(part * before.shape[-1])] += 0.3
         monkeypatch.setattr(light, "repainted", lambda *_: changed)
         return words.turn(moved, before, None, 81)
 
     whole, thing = turn(1.0), turn(0.1)
-    assert whole is not None and whole.frames == 40 and whole.start == 81
-    assert thing is not None and thing.frames == 8
-    assert turn(0.0) is None
+    assert whole.frames == 40 and whole.start == 81 and thing.frames == 8
+    assert turn(0.0).frames == 8, "a thing that is out of the picture"
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -139,11 +139,10 @@ def slides(points: Points) -> torch.Tensor:
 @pytest.fixture
 def moved(models: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
     """A small model that moves its last picture, which turns at any change of words."""
-    monkeypatch.setattr(light, "FEW", -1.0)
     monkeypatch.setattr(light, "THING", 2.5)
     monkeypatch.setattr(paths, "passages", slides)
     assert models.repainter is not None
-    torch.nn.init.normal_(models.repainter.answer.weight, std=0.5)
+    torch.nn.init.normal_(models.repainter.light.answer.weight, std=0.5)
     return replace(models, card=replace(models.card, holds="moved"))
 
 

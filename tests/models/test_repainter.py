@@ -2,13 +2,16 @@
 
 import torch
 
-from longvie.models.repainter import Repainter, known
+from longvie.models.recolourer import hues
+from longvie.models.relighter import known
+from longvie.models.repainter import Repainter, applied
 
 
 def repainter() -> Repainter:
     torch.manual_seed(2)
     made = Repainter(width=16, layers=2, heads=2, text_width=12, fine_width=4).eval()
-    torch.nn.init.normal_(made.answer.weight, std=0.3)
+    for part in (made.light, made.things):
+        torch.nn.init.normal_(part.answer.weight, std=0.3)
     return made
 
 
@@ -50,3 +53,18 @@ def test_depth_of_any_scale_is_the_same() -> None:
     assert torch.allclose(seen, far, atol=1e-4)
     assert torch.equal(seen[:, :3], pictures) and bool((seen[:, 7, :5] == 1).all())
     assert bool(seen.isfinite().all()) and bool(known(pictures, torch.zeros_like(disparity)).isfinite().all())
+
+
+def test_a_colour_is_known_whatever_the_light() -> None:
+    colours = torch.rand(1, 3, 8, 8) + 0.2
+    day, night = (hues(light * colours - 1) for light in (1.0, 0.25))
+    assert float((day - night).abs().mean()) < 0.1 * float((day - day.mean()).abs().mean())
+
+
+@torch.no_grad()
+def test_things_take_their_colours_in_the_light_of_now() -> None:
+    model, (pictures, *told) = repainter(), asked()
+    lit = applied(pictures, *model.light(pictures, *told)).clamp(-1, 1)
+    both = applied(pictures, *model.maps(pictures, *told))
+    inside = applied(pictures, *model.light(pictures, *told)).abs() <= 1
+    assert torch.allclose(both[inside], applied(lit, *model.things(lit, *told))[inside], atol=1e-4)

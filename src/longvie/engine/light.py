@@ -15,12 +15,11 @@ from torch.nn import functional
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
 from longvie.models.models import Models
-from longvie.models.repainter import Repainter
+from longvie.models.repainter import Repainter, applied
 
 LIGHT, THING = 2.5, 0.5  # seconds from the words before to those now, where light changes, and where a thing does
 WHOLE = 0.5  # share of the picture that changes, from which on it is the light
 SEEN = 0.06  # mean change of a pixel's colours, of the range of 2, that is one
-FEW = 0.001  # share of the picture below which nothing has changed
 AT_ONCE = 16  # frames that are repainted in one call
 HALF = 2  # pixels of a side that are one where it must go fast
 
@@ -68,18 +67,17 @@ class NewWords:
 
     def turn(
         self, models: Models, picture: Float[Tensor, "3 1 h w"], disparity: Float[Tensor, "1 h w"] | None, start: int
-    ) -> Turn | None:
-        """The change from frame `start` on; None where nobody would see one.
+    ) -> Turn:
+        """The change from frame `start` on, though nobody may see it there: what is out of the picture changes too.
 
         Args:
             picture, disparity: of the frame before.
         """
-        if models.repainter is None:
-            return None
+        assert models.repainter is not None  # or no words would have been heard
         found = repainted(models.repainter, picture, disparity, self.before, self.now, 0.0)
         changed = float(((found - picture.float()).abs().mean(0) > SEEN).float().mean())
         seconds = LIGHT if changed > WHOLE else THING
-        return Turn(self.before, self.now, start, round(seconds * models.card.fps)) if changed > FEW else None
+        return Turn(self.before, self.now, start, round(seconds * models.card.fps))
 
 
 def lit(
@@ -145,7 +143,7 @@ def repainted(
         begun: how far they are on the way already.
         coarse: every second pixel is looked at, which costs a quarter.
     """
-    weight = repainter.enter.weight
+    weight = repainter.light.enter.weight
     said = before.to(weight), now.to(weight)
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
     parts = []
@@ -164,4 +162,4 @@ def _coarse(
     gain, offset = (
         functional.interpolate(it, size=pictures.shape[2:], mode="bilinear") for it in repainter.maps(*small, *told)
     )
-    return (pictures.float() + 1) * gain - 1 + offset
+    return applied(pictures, gain, offset)

@@ -358,13 +358,13 @@ class LatentSeam(Seam):
         return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)
 
     def _turned(self, script: Script, span: Span, state: ClipState, heard: NewWords) -> ClipState:
-        """With one more turn to other words on its way, if one will be seen; those that are over are forgotten."""
+        """With one more turn to other words on its way; those that are over are forgotten."""
         if state.tail is None:
             return state
         near = self._disparity(script, span, span.new - 1, span.new)
         turn = heard.turn(self.models, state.tail, near, span.new)
         under_way = tuple(it for it in state.turns if not it.over(self._picked(span, state)))
-        return replace(state, turns=(*under_way, turn) if turn is not None else under_way)
+        return replace(state, turns=(*under_way, turn))
 
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - the block seam's knows more
         """The frame of the video that the picture which moves is."""

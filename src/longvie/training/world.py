@@ -12,6 +12,7 @@
     likely ─────── finish, made, worn → `likely/`, a decoder that does not blur what nobody knows
     variants ───── moments of the world under several captions
     repaint ────── variants, words of history → `repaint/`, a network that brings a picture under other words
+    recolour ───── the same, repaint → `recolour/`, its part that gives single things another colour
     causal ─────── history → `causal/`, the transformer of the live engine
     distill ────── causal → `distill/`, the same after blocks of its own
     rolled ─────── distill, repaint → long videos that it makes on the live engine, and what it was given at every block
@@ -56,6 +57,7 @@ from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.stages.long import LongStage
+from longvie.training.stages.recolour import RecolourStage
 from longvie.training.stages.repaint import RepaintStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 
@@ -72,6 +74,7 @@ STAGES = (
     "likely",
     "variants",
     "repaint",
+    "recolour",
     "causal",
     "distill",
     "rolled",
@@ -86,6 +89,7 @@ TRAINED = (  # take minutes
     "history",
     "likely",
     "repaint",
+    "recolour",
     "causal",
     "distill",
     "long",
@@ -98,6 +102,7 @@ SIZE = (96, 176)  # height and width of its pictures
 HELD_OUT_LONG = 2  # long videos of test scenes
 HELD_OUT_VARIANTS = 100  # moments of test scenes
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
+REPAINTERS = ("recolour", "repaint", ORIGIN)  # where the one that was trained last is
 
 Report = Callable[[str], None]
 
@@ -141,9 +146,9 @@ class Plan:
     played: int = 300  # more clips: base has not seen them, and makes them itself
     rolled: int = 100  # more scenes still, of which the live engine makes long videos
     variants: int = 8000  # moments under several captions
-    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 45.0, 40.0, 50.0, 30.0)  # of `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 4e-4, 2e-4, 2e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 1.5e-3, 6e-4, 6e-4)  # Muon's
+    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 45.0, 45.0, 40.0, 50.0, 30.0)  # of `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 2e-3, 4e-4, 2e-4, 2e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 3e-3, 1.5e-3, 6e-4, 6e-4)  # Muon's
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -171,7 +176,7 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 1.5, 1.5, 2.0, 1.0, 1.0), scale=16, sizes=wide)
+        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 1.5, 1.5, 1.5, 2.0, 1.0, 1.0), scale=16, sizes=wide)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -367,19 +372,29 @@ def _variants(folder: Path, plan: Plan, device: str, report: Report) -> None:
 def _repaint(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 5)
     _, words = _trained(_last(folder))
-    begun = folder / ORIGIN / "repainter"
-    model = Repainter.from_pretrained(begun) if begun.exists() else Repainter(text_width=words.width)
-    moments, unknown = (variants.read(it / "variants") for it in (folder, folder / "held_out"))
+    model = _repainter(folder, ORIGIN) or Repainter(text_width=words.width)
     nn.Module.to(model, device)
-    _trainer(RepaintStage(model, words, moments, unknown, scale=plan.scale), plan, folder / "repaint", device).run(
-        report
-    )
+    stage = RepaintStage(model, words, *_moments(folder), scale=plan.scale)
+    _trainer(stage, plan, folder / "repaint", device).run(report)
 
 
-def _repainter(folder: Path) -> Repainter | None:
-    """The one that was trained last: here, or before this training began."""
-    rooms = (folder / name / "repainter" for name in ("repaint", ORIGIN))
-    found = next((it for it in rooms if it.exists()), None)
+def _recolour(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 6)
+    _, words = _trained(_last(folder))
+    model = _repainter(folder, "repaint", ORIGIN) or Repainter(text_width=words.width)
+    nn.Module.to(model, device)
+    stage = RecolourStage(model, words, *_moments(folder), scale=plan.scale)
+    _trainer(stage, plan, folder / "recolour", device).run(report)
+
+
+def _moments(folder: Path) -> tuple[list[variants.Variants], list[variants.Variants]]:
+    """Those to learn from, and those of test scenes."""
+    return variants.read(folder / "variants"), variants.read(folder / "held_out" / "variants")
+
+
+def _repainter(folder: Path, *rooms: str) -> Repainter | None:
+    """The one in the first of these rooms that has one."""
+    found = next((it for it in (folder / room / "repainter" for room in rooms) if it.exists()), None)
     return None if found is None else Repainter.from_pretrained(found)
 
 
@@ -401,7 +416,7 @@ def _distill(folder: Path, plan: Plan, device: str, report: Report) -> None:
 def _rolled(folder: Path, plan: Plan, device: str, report: Report) -> None:
     transformer, words = _trained(_last(folder))
     live, _ = _trained(folder / "distill")
-    made = Models(_card(), transformer, frozen(folder), words, live=live, repainter=_repainter(folder)).to(
+    made = Models(_card(), transformer, frozen(folder), words, live=live, repainter=_repainter(folder, *REPAINTERS)).to(
         torch.device(device), runtime.inference_dtype(torch.device(device))
     )
     for _ in rolled.fill(folder / "held_out" / "rolled", range(HELD_OUT_LONG), made, split="test", seed=plan.seed):
@@ -460,7 +475,10 @@ def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noq
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)
     causal = None if live is None else VideoTransformer.from_pretrained(live)
-    models.save(Models(_card(), transformer, frozen(folder), words, live=causal, repainter=_repainter(folder)), target)
+    models.save(
+        Models(_card(), transformer, frozen(folder), words, live=causal, repainter=_repainter(folder, *REPAINTERS)),
+        target,
+    )
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     held = _last(folder).name if live is None else f"{_last(folder).name} and {live.parent.name}"
     report(f"pack: {target.name} holds {held}, {size / 1e6:.1f} MB")
@@ -494,6 +512,7 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "likely": _likely,
     "variants": _variants,
     "repaint": _repaint,
+    "recolour": _recolour,
     "causal": _causal,
     "distill": _distill,
     "rolled": _rolled,

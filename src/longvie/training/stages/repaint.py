@@ -1,4 +1,6 @@
-"""Stage `repaint`: what other words make of a picture, from moments of the world under several captions."""
+"""Stage `repaint`: what other words make of a picture, its light most of all, from moments of the world under several
+captions.
+"""
 
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +14,7 @@ from torch.nn import functional
 from longvie.data.variants import Variants
 from longvie.evaluation.fidelity import ssim_map
 from longvie.models.encoders import WordEncoder
-from longvie.models.repainter import Repainter
+from longvie.models.repainter import Repainter, applied
 from longvie.training.trainer import Stage
 
 SAMPLES = 16  # of a batch
@@ -34,19 +36,21 @@ class RepaintStage(Stage):
         self, model: Repainter, words: WordEncoder, moments: list[Variants], unknown: list[Variants], scale: int = 1
     ) -> None:
         super().__init__()
+        model.things.requires_grad_(requires_grad=False)
         self.model, self.words = model, words.requires_grad_(requires_grad=False)
         self.moments, self.unknown, self.scale = moments, unknown, scale
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return self.model.enter.weight.device
+        return self.model.light.enter.weight.device
 
     def forward(self, random: np.random.Generator, share: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
         source, target, disparity, said, along = self._batch(self.moments, random, SAMPLES * self.scale)
         soft = torch.from_numpy(random.uniform(0, 1, len(source)) * (random.random(len(source)) < BLURRED)).float()
         source, target = (it.lerp(_blurred(it), soft[:, None, None, None].to(it)) for it in (source, target))
-        made = self.model(source + NOISE * torch.randn_like(source), disparity, *said, along)
+        seen = source + NOISE * torch.randn_like(source)
+        made = applied(seen, *self.model.light(seen, disparity, *said, along))
         with torch.autocast(self.device.type, enabled=False):  # differences of near numbers: not in bfloat16
             error, change = ((it.float() - target).abs().mean((1, 2, 3)) for it in (made, source))
             alike = ssim_map(*((it.float().mean(1, keepdim=True) + 1) / 2 for it in (made, target))).mean()
@@ -79,19 +83,19 @@ class RepaintStage(Stage):
 
     def matrices(self) -> list[nn.Parameter]:
         """Of the blocks."""
-        return [weight for weight in self.model.blocks.parameters() if weight.ndim == 2]
+        return [weight for weight in self.model.light.blocks.parameters() if weight.ndim == 2]
 
     def figures(self) -> dict[str, float]:
         """Mean error on moments of test scenes, of the range of 2; and that of leaving the picture as it is."""
         source, target, disparity, said, along = self._batch(self.unknown, _always(), JUDGED)
-        made = self.model(source, disparity, *said, along).clamp(-1, 1)
+        made = applied(source, *self.model.light(source, disparity, *said, along)).clamp(-1, 1)
         error, plain = ((it.float() - target).abs().mean() for it in (made, source))
         return {"held_out": float(error), "as_it_was": float(plain)}
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
         """Moments of test scenes: before, after, and what is made of them."""
         source, target, disparity, said, along = self._batch(self.unknown, _always(), SHOWN)
-        made = self.model(source, disparity, *said, along).float().clamp(-1, 1)
+        made = applied(source, *self.model.light(source, disparity, *said, along)).clamp(-1, 1)
         rows = torch.cat([torch.cat(list(row), dim=2) for row in (source, target, made)], dim=1)
         return ((rows + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
