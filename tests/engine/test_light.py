@@ -129,6 +129,25 @@ def test_the_embedded_model_knows_what_other_words_make_of_a_test_scene(world: M
     assert made < 0.6 * left
 
 
+def test_the_embedded_model_gives_the_thing_that_is_meant_another_colour(world: Models) -> None:
+    """Moments of test scenes whose captions differ in the colour of one thing: it changes, and nothing else does."""
+    assert world.repainter is not None
+    parts, elsewhere = list[float](), list[float]()
+    for number in range(30):
+        moment = variants.make(number, split="test")
+        before, after = moment.pictures[:2].permute(0, 3, 1, 2).float() / 127.5 - 1
+        apart = (after - before).abs().mean(0)
+        there = apart > 0.04
+        if float(there.float().mean()) < 0.004:
+            continue
+        said = [world.words.encode([caption]) for caption in moment.captions[:2]]
+        made = light.repainted(world.repainter, before[:, None], moment.disparity[None].float(), *said, 0.0)[:, 0]
+        left = (made - after).abs().mean(0)
+        parts.append(float(left[there].mean() / apart[there].mean()))
+        elsewhere.append(float(left[~there].mean()))
+    assert len(parts) > 12 and sum(parts) / len(parts) < 0.75 and sum(elsewhere) / len(elsewhere) < 0.02
+
+
 def slides(points: Points) -> torch.Tensor:
     """A scene that goes a pixel to the left in four frames: what was seen leaves, and a sight shows it."""
     made = torch.eye(4, dtype=torch.float64).repeat(len(points.seen), 1, 1)
