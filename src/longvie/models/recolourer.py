@@ -49,16 +49,9 @@ class Recolourer(nn.Module):
         for weight in self.answer.parameters():
             nn.init.zeros_(weight)
 
-    def forward(
-        self,
-        pictures: Float[Tensor, "b 3 h w"],
-        disparity: Float[Tensor, "b h w"],
-        before: Float[Tensor, "#b n d"],
-        now: Float[Tensor, "#b m d"],
-        along: Float[Tensor, " b"],
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+    def forward(self, *told: Tensor) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
         """Gain and offset of each colour of each pixel; for arguments see `Repainter.maps`."""
-        gain, offset, _ = self.answers(pictures, disparity, before, now, along)
+        gain, offset, _ = self.answers(*told)
         return gain, offset
 
     def answers(
