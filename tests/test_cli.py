@@ -321,7 +321,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
         "--steps",
         "2",
         "--minutes",
-        "1,2,3,4,5,6,7,8,9,10",
+        "1,2,3,4,5,6,7,8,9,10,11",
         "--seed",
         "4",
     )
@@ -329,7 +329,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
     assert code == 0, err
     ((folder, stage, plan), named) = asked[0]
     assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
-    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, tuple(map(float, range(1, 11))), 4)
+    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, tuple(map(float, range(1, 12))), 4)
     assert "here/world" in out
 
 

@@ -68,4 +68,4 @@ def test_moments_are_learnt_from_where_the_thing_is_seen(stage: RecolourStage) -
         assert moment.captions[0].split(" on ")[1] == moment.captions[1].split(" on ")[1]
     moment = stage.moments[0]
     hidden = replace(moment, pictures=moment.pictures[[0, 0, 2, 3]])
-    assert not RecolourStage(stage.model, stage.words, [hidden], [hidden]).moments
+    assert RecolourStage(stage.model, stage.words, [hidden, moment], [hidden]).moments == [moment]

@@ -43,7 +43,7 @@ class RecolourStage(Stage):
         super().__init__()
         model.light.requires_grad_(requires_grad=False)
         self.model, self.words = model, words.requires_grad_(requires_grad=False)
-        self.moments, self.unknown = ([it for it in some if _changed(it)] for some in (moments, unknown))
+        self.moments, self.unknown = ([it for it in some if _changed(it)] or some for some in (moments, unknown))
         self.scale = scale
         self._texts: dict[str, Tensor] = {}  # 16 kB each: as large as the pictures they go with
 
