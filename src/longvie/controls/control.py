@@ -6,7 +6,7 @@ frame alone, so that rendering in spans equals rendering whole and no seam can b
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -184,14 +184,26 @@ def encode_span(
         carried: `Carried()` at first, then what the last call returned.
         stride: video frames per latent frame.
     """
+    video, carried = filled(rendered, carried, stride=stride)
+    if video is None:
+        return None, carried
+    latents, state = encode(video[None], carried.state)
+    return latents, replace(carried, state=state)
+
+
+def filled(
+    rendered: Float[Tensor, "3 f height width"], carried: Carried, *, stride: int = 4
+) -> tuple[Float[Tensor, "3 _ height width"] | None, Carried]:
+    """Of the next frames of a stream, and those that waited, as many as fill latent frames, None if none is full; and
+    what is carried on from there, but for the encoder's state. Arguments as `encode_span` has them.
+    """
     video = rendered if carried.waiting is None else torch.cat([carried.waiting, rendered], dim=1)
     lone = 0 if carried.begun else 1  # the first latent frame holds a single frame
     if video.shape[1] < lone + (stride if carried.begun else 0):
-        return None, Carried(carried.state, carried.begun, video)
+        return None, replace(carried, waiting=video)
     whole = lone + (video.shape[1] - lone) // stride * stride
-    latents, state = encode(video[None, :, :whole], carried.state)
     waiting = video[:, whole:] if whole < video.shape[1] else None
-    return latents, Carried(state, True, waiting)
+    return video[:, :whole], Carried(carried.state, True, waiting)
 
 
 def encode_spans(

@@ -6,6 +6,7 @@ moved picture goes over to that: slowly where all of it changes, as light does, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
+from longvie.engine.ahead import piece
 from longvie.models.models import Models
 from longvie.models.repainter import Repainter, applied
 
@@ -146,13 +148,16 @@ def repainted(
     weight = repainter.light.enter.weight
     said = before.to(weight), now.to(weight)
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
-    parts = []
-    for some, depth in zip(pictures.split(AT_ONCE, dim=1), near.split(AT_ONCE), strict=True):
-        along = torch.full((some.shape[1],), begun, device=weight.device)
-        given = some.transpose(0, 1).to(weight.device), depth.to(weight.device)
-        shown = _coarse(repainter, *given, *said, along) if coarse else repainter(*given, *said, along)
-        parts.append(shown.clamp(-1, 1).transpose(0, 1).to(pictures.device))
-    return torch.cat(parts, dim=1)
+
+    def some(shown: Float[Tensor, "3 f h w"], near: Float[Tensor, "f h w"]) -> Float[Tensor, "3 f h w"]:
+        along = torch.full((shown.shape[1],), begun, device=weight.device)
+        given = shown.transpose(0, 1).to(weight.device), near.to(weight.device)
+        found = _coarse(repainter, *given, *said, along) if coarse else repainter(*given, *said, along)
+        return found.clamp(-1, 1).transpose(0, 1).to(pictures.device)
+
+    parts = zip(pictures.split(AT_ONCE, dim=1), near.split(AT_ONCE), strict=True)
+    made = [piece(partial(some, *part)) for part in parts]
+    return torch.cat([it.result() for it in made], dim=1)
 
 
 def _coarse(

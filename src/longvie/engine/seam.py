@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from longvie.controls.carried import Carrying
-from longvie.controls.control import Carried, encode_span, rendered_spans
+from longvie.controls.control import Carried, encode_span, filled, rendered_spans
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.controls.paths import Paths, Way
@@ -20,7 +20,7 @@ from longvie.engine.light import NewWords, lit, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
-from longvie.engine.stream import decoded
+from longvie.engine.stream import Following, decoded
 from longvie.errors import ConfigError, ScriptError
 from longvie.models.autoencoder import AutoencoderState
 from longvie.models.models import Models
@@ -378,11 +378,12 @@ class LatentSeam(Seam):
         seen = moved.shown.shares(self.strides.time, self.strides.space)[None, :, first:]
         if moved.latents is not None:
             return moved.latents, seen
-        found, stream = [], Carried()
-        for pictures in moved.shown.pictures.split(AT_ONCE, dim=1):
-            latents, stream = encode_span(pictures, self.encode, stream, stride=self.strides.time)
-            found += [] if latents is None else [latents]
-        return torch.cat(found, dim=2)[:, :, first:], seen
+        with Following(self.models.autoencoder, self.models.autoencoder.encode, None) as calls:
+            stream = Carried()
+            for pictures in moved.shown.pictures.split(AT_ONCE, dim=1):
+                stream = self._encoded(calls, pictures, stream)
+            found, _ = _taken(calls, None)
+        return found[:, :, first:], seen
 
     def _guides(
         self, script: Script, span: Span, moved: Moving | None, moves: Bool[Tensor, " l"], drawn: dict[str, Tensor]
@@ -420,10 +421,27 @@ class LatentSeam(Seam):
         if not carried.begun and not span.lone:
             (before,) = self.drawn(direction, span.start - 1, span.start)
             _, carried = encode_span(before, self.encode, carried, stride=self.strides.time)
-        found, kept = list[Tensor](), list[Tensor]()
-        for pictures in self.drawn(direction, span.start, span.stop):
-            kept += [pictures] if self.models.autoencoder.guides else []
-            latents, carried = encode_span(pictures, self.encode, carried, stride=self.strides.time)
-            found += [] if latents is None else [latents]
+        kept = list[Tensor]()
+        with Following(self.models.autoencoder, self.models.autoencoder.encode, carried.state) as calls:
+            for pictures in self.drawn(direction, span.start, span.stop):
+                kept += [pictures] if self.models.autoencoder.guides else []
+                carried = self._encoded(calls, pictures, carried)
+            latents, after = _taken(calls, carried.state)
         pictures = torch.cat(kept, dim=1) if kept else None
-        return Streamed(direction.signal, torch.cat(found, dim=2), carried.state, pictures)
+        return Streamed(direction.signal, latents, after, pictures)
+
+    def _encoded(self, calls: Following, pictures: Float[Tensor, "3 f H W"], stream: Carried) -> Carried:
+        """The next pictures of a stream, on their way to latents as far as they fill latent frames."""
+        video, stream = filled(pictures, stream, stride=self.strides.time)
+        if video is not None:
+            calls.add(video[None].to(self.models.autoencoder.device, self.models.autoencoder.dtype))
+        return stream
+
+
+def _taken(calls: Following, state: Any) -> tuple[Float[Tensor, "1 c l h w"], Any]:
+    """All latents of a stream, and its encoder's state after them."""
+    found = list[Tensor]()
+    while len(calls):
+        latents, state = calls.take()
+        found.append(latents)
+    return torch.cat(found, dim=2), state

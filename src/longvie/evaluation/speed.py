@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,18 +17,26 @@ from longvie.models.models import Models
 
 @dataclass
 class Clock:
-    """Seconds spent in named kinds of work."""
+    """Seconds in which somebody was at a named kind of work; two at it at the same time count once."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _at_it: dict[str, tuple[int, float]] = field(default_factory=dict)  # how many, and since when
+    _lock: Lock = field(default_factory=Lock)
 
     @contextmanager
     def spent(self, name: str) -> Iterator[None]:
         """Adds the seconds of the block."""
-        begun = now()
+        with self._lock:
+            people, begun = self._at_it.get(name, (0, now()))
+            self._at_it[name] = people + 1, begun if people else now()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + now() - begun
+            with self._lock:
+                people, begun = self._at_it[name]
+                self._at_it[name] = people - 1, begun
+                if people == 1:
+                    self.seconds[name] = self.seconds.get(name, 0.0) + now() - begun
 
 
 def now() -> float:
@@ -56,20 +65,21 @@ class TimedAutoencoder:
     def device(self) -> torch.device:
         return self.inner.device
 
-    def encode(self, video: Float[Tensor, "b 3 f H W"], state: Any = None) -> tuple[Float[Tensor, "b c l h w"], Any]:
+    @property
+    def coming(self) -> Any:
+        return getattr(self.inner, "coming", None)
+
+    def encode(
+        self, video: Float[Tensor, "b 3 f H W"], state: Any = None, **told: Any
+    ) -> tuple[Float[Tensor, "b c l h w"], Any]:
         with self.clock.spent("encode"):
-            return self.inner.encode(video, state)
+            return self.inner.encode(video, state, **told)
 
     def decode(
-        self,
-        latents: Float[Tensor, "b c l h w"],
-        state: Any = None,
-        *,
-        limit: bool = True,
-        guides: Float[Tensor, "b g f H W"] | None = None,
+        self, latents: Float[Tensor, "b c l h w"], state: Any = None, **told: Any
     ) -> tuple[Float[Tensor, "b 3 f H W"], Any]:
         with self.clock.spent("decode"):
-            return self.inner.decode(latents, state, limit=limit, guides=guides)
+            return self.inner.decode(latents, state, **told)
 
     def restore(self, named: Mapping[str, Tensor]) -> Any:
         return self.inner.restore(named)

@@ -3,10 +3,14 @@
 Time is mixed in three places only: a residual block sees its own input of one step earlier, a pool puts two frames on
 the channels, a grow takes them apart again. What a stream remembers is therefore a few tensors, `TaeState`, handed in
 and handed back; the module holds weights alone, so one model serves many viewers and a state can be saved or forked.
+As each of these tensors is there once its layer is done, a call may follow another that is still at work, a layer
+behind it (`coming`).
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from threading import Condition
 from typing import Literal
 
 import torch
@@ -21,6 +25,64 @@ from longvie.shapes import Strides
 
 SOFT_LIMIT = 3.0  # latents are bent towards ±3 before decoding
 SOFT = 5  # pixels of a side over which trust goes from one to the other
+
+
+class Arriving:
+    """Tensors of a call that may still be at work: who asks for one waits until its layer is done."""
+
+    def __init__(self) -> None:
+        self._there: dict[int, Tensor | None] = {}
+        self._over = False
+        self._changed = Condition()
+
+    def get(self, place: int, /) -> Tensor | None:
+        """That of a layer, None where it remembers nothing.
+
+        Raises:
+            RuntimeError: the call has ended without it.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or place in self._there)
+        if place not in self._there:
+            raise RuntimeError("the call that this one follows has failed")
+        return self._there[place]
+
+    def put(self, place: int, remembered: Tensor | None) -> None:
+        """What a layer remembers."""
+        with self._changed:
+            self._there[place] = remembered
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Coming:
+    """The state after a call that has not returned yet, for the call that follows it; entered by that which makes it.
+
+    Attributes:
+        last: what came in last; of it the next call looks at the size alone.
+    """
+
+    seen: int
+    last: Float[Tensor, "b _ _ _"]
+    memory: Arriving = field(default_factory=Arriving)
+    waiting: Arriving = field(default_factory=Arriving)
+
+    def __enter__(self) -> "Coming":
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Nothing more comes: that call has returned, failed, or will not be made."""
+        self.memory.end()
+        self.waiting.end()
 
 
 @dataclass(frozen=True)
@@ -153,20 +215,28 @@ class Stack(nn.Sequential):
     """The layers in order; time is folded into the batch for all that do not mix it."""
 
     def forward(
-        self, x: Float[Tensor, "b t c h w"], state: TaeState, guides: Float[Tensor, "b s g H W"] | None = None
+        self,
+        x: Float[Tensor, "b t c h w"],
+        state: TaeState | Coming,
+        guides: Float[Tensor, "b s g H W"] | None = None,
+        after: Coming | None = None,
     ) -> tuple[Float[Tensor, "b s d H W"], TaeState]:
-        """Output of the last layer, and the state with new memories (`seen` and `last` are the caller's)."""
-        memory, waiting = dict(state.memory), dict(state.waiting)
+        """Output of the last layer, and the state with new memories (`seen` and `last` are the caller's), which are
+        also put into `after` as they are made.
+        """
+        memory, waiting = dict[int, Tensor](), dict[int, Tensor]()
         for place, layer in enumerate(self):
             if isinstance(layer, MemoryBlock):
-                x = keep(memory, place, layer(x, memory.get(place)))
+                x, remembered = layer(x, state.memory.get(place))
+                keep(memory, place, remembered, None if after is None else after.memory)
             elif isinstance(layer, TimePool):
-                x = keep(waiting, place, layer(x, waiting.get(place)))
+                x, remembered = layer(x, state.waiting.get(place))
+                keep(waiting, place, remembered, None if after is None else after.waiting)
             elif isinstance(layer, Guided):
                 x = x if guides is None else layer(x, guides)
             else:
                 x = over_frames(layer, x)
-        return x, replace(state, memory=memory, waiting=waiting)
+        return x, TaeState(state.seen, memory, waiting, state.last)
 
 
 def conv(inside: int, outside: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
@@ -181,13 +251,12 @@ def over_frames(layer: nn.Module, x: Float[Tensor, "b t c h w"]) -> Float[Tensor
     return folded.unflatten(0, (batch, folded.shape[0] // batch))
 
 
-def keep(store: dict[int, Tensor], place: int, result: tuple[Tensor, Tensor | None]) -> Tensor:
-    """Files what a layer remembers, or forgets it where nothing is left, and passes its output on."""
-    x, remembered = result
-    store.pop(place, None)
+def keep(store: dict[int, Tensor], place: int, remembered: Tensor | None, told: Arriving | None) -> None:
+    """Files what a layer remembers, if anything, and hands it to whoever waits for it."""
     if remembered is not None:
         store[place] = remembered
-    return x
+    if told is not None:
+        told.put(place, remembered)
 
 
 def encoder_stack(
@@ -322,27 +391,43 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         """Channels of the guides that `decode` may look at; 0 is none."""
         return self.config["guides"]
 
+    def coming(self, given: Float[Tensor, "b c t h w"], state: TaeState | Coming | None) -> Coming:
+        """The state after a call that has still to be made, for a call that may then be at work at the same time: of
+        all that it takes from the one before, it waits for each layer's until that layer is done.
+
+        Args:
+            given: what will be encoded or decoded.
+            state: the one before; the call must be made with it, and with this one as its `after`.
+        """
+        return Coming((0 if state is None else state.seen) + given.shape[2], given[:, :, -1])
+
     def encode(
-        self, video: Float[Tensor, "b rgb f H W"], state: TaeState | None = None
+        self,
+        video: Float[Tensor, "b rgb f H W"],
+        state: TaeState | Coming | None = None,
+        *,
+        after: Coming | None = None,
     ) -> tuple[Float[Tensor, "b c l h w"], TaeState]:
         """Latents that these frames complete, and what the next call needs.
 
         Args:
             video: RGB in [-1, 1].
             state: what the call before returned; None begins a stream.
+            after: told, as it is made, what the next call needs; by `coming`.
 
         Raises:
             ShapeError: not RGB, no frame, sides that do not divide by `strides.space`, frames that end inside a latent
                 frame (`pad="start"`), or a state of another size.
         """
         state = TaeState() if state is None else state
-        self._check_video(video, state)
-        frames = (video.transpose(1, 2) + 1) / 2  # (b, f, 3, H, W) in [0, 1], as published
-        seen, last = state.seen + frames.shape[1], frames[:, -1].clone()
-        if self.config["pad"] == "start" and state.seen == 0:
-            frames = torch.cat([frames[:, :1].expand(-1, self.strides.time - 1, -1, -1, -1), frames], dim=1)
-        latents, state = self._encode_frames(frames, state)
-        return latents, replace(state, seen=seen, last=last)
+        with nullcontext() if after is None else after:
+            self._check_video(video, state)
+            frames = (video.transpose(1, 2) + 1) / 2  # (b, f, 3, H, W) in [0, 1], as published
+            seen, last = state.seen + frames.shape[1], frames[:, -1].clone()
+            if self.config["pad"] == "start" and state.seen == 0:
+                frames = torch.cat([frames[:, :1].expand(-1, self.strides.time - 1, -1, -1, -1), frames], dim=1)
+            latents, made = self._encode_frames(frames, state, after)
+        return latents, replace(made, seen=seen, last=last)
 
     def flush(self, state: TaeState) -> Float[Tensor, "b c l h w"]:
         """Latents of the frames still waiting, had the last one been repeated. The stream can go on from `state`.
@@ -367,10 +452,11 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
     def decode(
         self,
         latents: Float[Tensor, "b c l h w"],
-        state: TaeState | None = None,
+        state: TaeState | Coming | None = None,
         *,
         limit: bool = True,
         guides: Float[Tensor, "b g f H W"] | None = None,
+        after: Coming | None = None,
     ) -> tuple[Float[Tensor, "b 3 f H W"], TaeState]:
         """RGB in [-1, 1] of these latents: `strides.time` frames each, but one for the first of a stream.
 
@@ -379,15 +465,17 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             state: what the call before returned; None begins a stream.
             limit: cut to [-1, 1]; training wants False, because what is cut has no gradient.
             guides: pictures of the frames that come out, for a decoder that looks at some.
+            after: told, as it is made, what the next call needs; by `coming`.
 
         Raises:
             ShapeError: other channels, no latent frame, guides that do not fit, or a state of another size.
         """
         state = TaeState() if state is None else state
-        self._check_latents(latents, state)
-        early = 2 ** sum(self.config["decoder_time"]) - 1 if state.seen == 0 else 0  # frames that were never seen
-        shown = self._guides(latents, guides, early)
-        raw, after = self.decoder(self._denormalised(latents).transpose(1, 2), state, shown)
+        with nullcontext() if after is None else after:
+            self._check_latents(latents, state)
+            early = 2 ** sum(self.config["decoder_time"]) - 1 if state.seen == 0 else 0  # frames that were never seen
+            shown = self._guides(latents, guides, early)
+            raw, made = self.decoder(self._denormalised(latents).transpose(1, 2), state, shown, after)
         if self.gate is not None:
             raw, gate = raw.chunk(2, dim=2)
             if shown is not None:
@@ -397,7 +485,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
                 raw = torch.lerp(raw, ((ready + 1) / 2).to(raw.dtype), gate.to(raw.dtype))
         frames = over_frames(nn.PixelShuffle(self.config["patch"]), raw[:, early:]).transpose(1, 2) * 2 - 1
         frames = frames.clamp(-1, 1) if limit else frames
-        return frames, replace(after, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
+        return frames, replace(made, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
 
     def _trusted(self, shown: Float[Tensor, "b f g h w"]) -> Float[Tensor, "b f c h w"]:
         """How much the picture of the guides counts at least, softly from what is seen of it to what is not."""
@@ -470,10 +558,10 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         return copy.train(self.training)
 
     def _encode_frames(
-        self, frames: Float[Tensor, "b f 3 H W"], state: TaeState
+        self, frames: Float[Tensor, "b f 3 H W"], state: TaeState | Coming, after: Coming | None = None
     ) -> tuple[Float[Tensor, "b c l h w"], TaeState]:
-        latents, state = self.encoder(over_frames(nn.PixelUnshuffle(self.config["patch"]), frames), state)
-        return self._normalised(latents.transpose(1, 2)), state
+        latents, made = self.encoder(over_frames(nn.PixelUnshuffle(self.config["patch"]), frames), state, None, after)
+        return self._normalised(latents.transpose(1, 2)), made
 
     def _normalised(self, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b c l h w"]:
         mean, std = self.config["latents_mean"], self.config["latents_std"]
@@ -485,7 +573,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         latents = latents if std is None else latents * per_channel(std, latents)
         return latents if mean is None else latents + per_channel(mean, latents)
 
-    def _check_video(self, video: Tensor, state: TaeState) -> None:
+    def _check_video(self, video: Tensor, state: TaeState | Coming) -> None:
         batch, colours, frames, height, width = video.shape
         time, space = self.strides.time, self.strides.space
         if colours != 3:
@@ -500,7 +588,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             form = f"{time}k + 1 to begin" if state.seen == 0 else f"{time}k to go on"
             raise ShapeError(f"{frames} frames end inside a latent frame; give {form}")
 
-    def _check_latents(self, latents: Tensor, state: TaeState) -> None:
+    def _check_latents(self, latents: Tensor, state: TaeState | Coming) -> None:
         if latents.shape[1] != self.latent_channels:
             raise ShapeError(f"the latents have {latents.shape[1]} channels, this autoencoder {self.latent_channels}")
         if not latents.numel():
@@ -508,7 +596,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
         check_stream(state, latents)
 
 
-def check_stream(state: TaeState, coming: Float[Tensor, "b c t h w"]) -> None:
+def check_stream(state: TaeState | Coming, coming: Float[Tensor, "b c t h w"]) -> None:
     """Refuses to go on with a state of another batch, size or direction."""
     if state.last is not None and state.last.shape != coming[:, :, -1].shape:
         sizes = f"{tuple(state.last.shape)}, not of {tuple(coming[:, :, -1].shape)}"
