@@ -58,7 +58,7 @@ def test_what_comes_from_another_thing_says_nothing_of_this_one() -> None:
 
 
 def test_a_thing_that_is_cut_off_keeps_its_size() -> None:
-    face, depth = Face(), np.full((H, W), 0.1, np.float32)
+    face, depth = Face.unknown(), np.full((H, W), 0.1, np.float32)
     whole = mask(6, 10, 16, 20)
     depth[whole] = 0.5
     assert face.box(whole, depth) == (6, 10, 10, 10) and face.size == (20, 20)

@@ -8,13 +8,15 @@ import torch
 
 from longvie import LongVie
 from longvie.controls import paths
+from longvie.controls.carried import Carrying
 from longvie.controls.moved import Moved
 from longvie.controls.passage import Points
+from longvie.controls.paths import Paths
 from longvie.data import variants
 from longvie.engine import light
 from longvie.engine.blocks import LiveState
 from longvie.engine.clip import ClipEngine
-from longvie.engine.light import NewWords, Turn, lit
+from longvie.engine.light import NewWords, Turn, lights, lit
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.state import ClipState
 from longvie.models.models import Models
@@ -41,19 +43,31 @@ def world() -> Models:
     return LongVie.from_pretrained("world").models
 
 
+def lit_from(repainter: Repainter | None, frames: int, turn: Turn, picked: int) -> torch.Tensor:
+    """A picture that rests from the frame on at which it was taken, under words that change."""
+    by = lights(repainter, [turn], picked, None)
+    looks = torch.cat(
+        [resting(frames).pictures, *(light.on(PICTURE, None)[:, None].expand(-1, frames, -1, -1) for light in by)]
+    )
+    return lit(replace(resting(frames), pictures=looks), by, picked).pictures
+
+
+PICTURE = picture()[:, 0]
+
+
 def resting(frames: int) -> Moved:
-    return Moved.resting(picture()[:, 0], frames)
+    return Moved.resting(PICTURE, frames)
 
 
 def test_words_are_heard_slowly_from_the_frame_at_which_they_changed(repainter: Repainter) -> None:
     turn, shown = Turn(BEFORE, NOW, 10, 8), resting(24)
-    dark = lit(repainter, shown, [turn], 0, 0, None).pictures
+    dark = lit_from(repainter, 24, turn, 0)
     assert torch.equal(dark[:, :11], shown.pictures[:, :11])
     assert torch.allclose(dark[:, 18:] + 1, 0.5 * (shown.pictures[:, 18:] + 1), atol=1e-5)
     means = dark.mean((0, 2, 3))
     assert torch.all(means[10:19].diff() < 0)
     assert float(means[10:19].diff().abs().max()) < 0.25 * float(means[0] - means[-1]) + 0.05
-    assert lit(None, shown, [turn], 0, 0, None).pictures is shown.pictures, "no network, no other words"
+    assert torch.equal(lit_from(None, 24, turn, 0), shown.pictures), "no network, no other words"
 
 
 def test_a_picture_taken_on_the_way_is_known_to_be_there(repainter: Repainter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,41 +75,55 @@ def test_a_picture_taken_on_the_way_is_known_to_be_there(repainter: Repainter, m
     told = []
     plain = light.repainted
 
-    def seen(*given: object, **named: bool) -> torch.Tensor:
+    def seen(*given: object) -> torch.Tensor:
         told.append(given[-1])
-        return plain(*given, **named)  # type: ignore[arg-type]
+        return plain(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(light, "repainted", seen)
     turn = Turn(BEFORE, NOW, 10, 8)
-    rest = lit(repainter, resting(17), [turn], 14, 14, None).pictures
-    assert torch.equal(rest[:, 0], resting(1).pictures[:, 0]) and told == [pytest.approx(0.5)]
+    rest = lit_from(repainter, 17, turn, 14)
+    assert torch.equal(rest[:, 0], PICTURE) and told == [pytest.approx(0.5)]
     assert torch.allclose(rest[:, 4:] + 1, 0.5 * (resting(13).pictures + 1), atol=1e-5)
     assert turn.over(18) and not turn.over(17)
-    assert lit(repainter, resting(4), [turn], 18, 18, None).pictures is not None and len(told) == 1
+    assert torch.equal(lit_from(repainter, 4, turn, 18), resting(4).pictures) and len(told) == 1
 
 
-def test_frames_past_the_end_of_depth_have_its_last(repainter: Repainter) -> None:
-    shown = lit(repainter, resting(40), [Turn(BEFORE, NOW, -9, 8)], -9, 0, torch.rand(20, 32, 48)).pictures
-    assert shown.shape == (3, 40, 32, 48) and torch.equal(shown[:, 25], shown[:, 30])
+def test_what_a_turn_knows_of_how_near_places_are_is_of_the_picture_itself(repainter: Repainter) -> None:
+    near, told = torch.rand(PICTURE.shape[1:]), []
+    (by,) = lights(repainter, [Turn(BEFORE, NOW, 10, 8)], 0, near)
+    repainter.register_forward_pre_hook(lambda _module, given: told.append(given[1]))
+    by.on(PICTURE, None)
+    by.on(PICTURE, near + 1)
+    assert torch.equal(told[0][0], near) and torch.equal(told[1][0], near + 1)
 
 
-def test_who_cannot_wait_gets_nearly_the_same_from_every_second_pixel(world: Models) -> None:
-    moment = variants.make(2, split="test")
-    pictures = moment.pictures[:1].permute(3, 0, 1, 2).float() / 127.5 - 1
-    before, now = (world.words.encode([words]) for words in (moment.captions[0], "a red ball on sand, a foggy night"))
-    assert world.repainter is not None
-    near = moment.disparity[None].float()
-    whole, coarse = (
-        light.repainted(world.repainter, pictures, near, before, now, 0.0, coarse=it) for it in (False, True)
-    )
-    assert 0 < float((whole - coarse).abs().mean()) < 0.25 * float((whole - pictures).abs().mean())
-    shown = Moved.resting(pictures[:, 0], 6)
-    turns = [Turn(before, now, 10, 8)]
-    plain, hasty, later = (
-        lit(world.repainter, shown, turns, 9, start, near, hasty=it).pictures
-        for start, it in ((10, False), (10, True), (9, True))
-    )
-    assert not torch.equal(plain, hasty) and torch.equal(plain[:, :5], later[:, 1:]), "only what has just begun"
+def test_words_that_change_twice_turn_the_picture_twice(repainter: Repainter) -> None:
+    by = lights(repainter, [Turn(BEFORE, NOW, 2, 8), Turn(NOW, BEFORE, 12, 8)], 0, None)
+    looks = [PICTURE]
+    for it in by:
+        looks.append(it.on(looks[-1], None))
+    moved = replace(resting(30), pictures=torch.cat([look[:, None].expand(-1, 30, -1, -1) for look in looks]))
+    made = (lit(moved, by, 0).pictures + 1).mean((0, 2, 3)) / (PICTURE + 1).mean()
+    assert made[[0, 11, 29]].tolist() == pytest.approx([1, 0.5, 0.25], abs=1e-4) and torch.all(made.diff() <= 1e-6)
+
+
+def test_a_picture_that_moves_in_two_lights_moves_the_same_way_in_both(repainter: Repainter) -> None:
+    """Begun in two, or turned on the way: what is seen is the same, and so is the first light."""
+    points = torch.stack([torch.rand(40, 2) * torch.tensor([48.0, 32.0])] * 9) + torch.arange(9)[:, None, None]
+    seen = torch.ones(9, 40, dtype=torch.bool)
+    (by,) = lights(repainter, [Turn(BEFORE, NOW, 4, 8)], 0, None)
+    plain, early, late = (Carrying(PICTURE, Paths(points, seen, (32, 48))) for _ in range(3))
+    early.light(by)
+    one = plain.take(4)
+    both = early.take(4)
+    late.take(4)
+    late.light(by)
+    again = late.again()
+    assert torch.equal(both.pictures[:3], one.pictures) and torch.equal(both.seen, one.seen)
+    dark = 0.5 * (one.pictures + 1)
+    assert float((both.pictures[3:] + 1 - dark).abs().max()) < 0.02
+    assert torch.equal(again.pictures, both.pictures)
+    assert torch.equal(late.take(5).pictures[:3], plain.take(5).pictures)
 
 
 def test_light_takes_its_time_and_a_thing_does_not(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:

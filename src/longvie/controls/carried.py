@@ -6,13 +6,14 @@ What was out of the picture or behind something (`controls.paths`) is not known;
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from longvie.controls.filling import Remembered, fill, fill_things
-from longvie.controls.moved import Moved
+from longvie.controls.moved import Moved, relit
 from longvie.controls.paths import SKY, Paths, Way, sampled
 from longvie.controls.sights import Sight, found
 
@@ -27,26 +28,57 @@ def carry(
     return Carrying(picture, Paths(points, seen, (picture.shape[1], picture.shape[2]), disparity)).take(len(points))
 
 
+@runtime_checkable
+class Light(Protocol):
+    """What turns a picture into another light."""
+
+    def on(self, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"] | None) -> Float[Tensor, "3 h w"]:
+        """The picture in it.
+
+        Args:
+            disparity: how near its places are; None: it is the picture that moves.
+        """
+        ...
+
+
 class Carrying:
     """A picture that is moved along its paths, some frames at a time; the first of them is the picture's own. What it
-    does not show may stand in earlier `sights`.
+    does not show may stand in earlier `sights`. It may be moved in several lights at once: three colours for each.
     """
 
     def __init__(self, picture: Float[Tensor, "3 h w"], paths: Paths, sights: Sequence[Sight] = ()) -> None:
         self.picture, self.paths, self.sights = picture, paths, sights
+        self._lights: tuple[Light, ...] = ()
         self._remembered: Remembered | None = None
+        self._looks: dict[int, Float[Tensor, "c h w"]] = {}  # of sights, by their places
+        self._last: tuple[int, Sequence[Way], Remembered | None] = 0, (), None  # from which on, and what was known then
 
     def take(self, frames: int) -> Moved:
         """The next frames, at most as many as there are points for."""
         begun = self.paths.at
-        ways = list(self.paths.take(frames))
-        return self.along(ways) if ways else self.along(()).part(slice(begun, self.paths.at))
+        self._last = begun, list(self.paths.take(frames)), self._remembered
+        return self._taken()
+
+    def again(self) -> Moved:
+        """The frames that were taken last, once more: in the lights that there are now."""
+        self._remembered = self._last[2]
+        return self._taken()
 
     def along(self, ways: Sequence[Way]) -> Moved:
         """The next frames, their part of the paths known already; without any, all of them: the picture rests."""
         if not ways:
             return Moved.resting(self.picture, self.paths.frames)
         return Moved.joined([self._moved(way) for way in ways])
+
+    def light(self, light: "Light") -> None:
+        """From here on, and for what is taken `again`, also in one more light, that the last one turns to."""
+        was = self.picture[-3:]
+        now = light.on(was, None).to(was)
+        change = relit(was.flatten(1), now.flatten(1)).float()
+        begun, ways, known = self._last
+        self._last = begun, ways, None if known is None else known.with_light(change)
+        self._remembered = None if self._remembered is None else self._remembered.with_light(change)
+        self.picture, self._lights, self._looks = torch.cat([self.picture, now]), (*self._lights, light), {}
 
     def copy(self) -> "Carrying":
         """The same, which goes its own way from here on."""
@@ -58,11 +90,26 @@ class Carrying:
         """What is shown after its end: the picture itself, of which nothing is known to be seen."""
         return Moved.resting(self.picture, frames).unseen()
 
+    def _taken(self) -> Moved:
+        begun, ways, _ = self._last
+        return self.along(ways) if ways else self.along(()).part(slice(begun, self.paths.at))
+
+    def _look(self, sight: Sight) -> Float[Tensor, "c h w"]:
+        """A sight in each light; made when it is first looked at."""
+        at = next(number for number, it in enumerate(self.sights) if it is sight)
+        if at not in self._looks:
+            shown = [sight.picture.float()]
+            for light in self._lights:
+                shown.append(light.on(shown[-1], sight.disparity.float()).to(shown[0]))
+            self._looks[at] = torch.cat(shown)
+        return self._looks[at]
+
     def _moved(self, way: Way) -> Moved:
         video = sampled(self.picture.expand(len(way.grid), -1, -1, -1), way.grid, "bicubic").clamp(-1, 1)
         visible, named, things, seen = way.visible[:, None].to(video), way.named, None, way.visible
         if self.sights and way.back is not None and way.disparity is not None and way.flat is not None:
-            before, there = found(self.sights, way.back, way.disparity, way.flat, ~way.visible)
+            place = way.back, way.disparity, way.flat, ~way.visible
+            before, there = found(self.sights, *place, self._look, len(self.picture))
             video, seen = torch.where(there[:, None], before, video), seen | there
             visible = seen[:, None].to(video)
         if named is None:

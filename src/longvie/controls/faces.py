@@ -5,7 +5,7 @@ the place of what was known there; what is not seen is read from it. A thing tha
 picture, or by what stands before it, has the box that it had, as large as its nearness says.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -28,10 +28,21 @@ class Face:
         level: how far away it was last (`filling`).
     """
 
-    cells: Float[np.ndarray, "4 rows columns"] = field(default_factory=lambda: np.zeros((4, CELLS, CELLS), np.float32))
+    cells: Float[np.ndarray, "_ rows columns"]
     size: tuple[float, float] | None = None
     seen: float = 0.0
     level: float = 0.0
+
+    @classmethod
+    def unknown(cls, colours: int = 3) -> "Face":
+        """One of which nothing has been seen."""
+        return cls(np.zeros((colours + 1, CELLS, CELLS), np.float32))
+
+    def with_light(self, light: Float[np.ndarray, "3 2"]) -> "Face":
+        """The same, with three colours more: the last three in another light, of this gain and offset for each."""
+        more = self.cells[-4:-1] * light[:, :1, None] + self.cells[-1:] * light[:, 1:, None]
+        cells = np.concatenate([self.cells[:-1], more, self.cells[-1:]]).astype(np.float32)
+        return Face(cells, self.size, self.seen, self.level)
 
     @property
     def known(self) -> bool:
@@ -63,7 +74,7 @@ class Face:
         return float(top), float(left), float(height), float(width)
 
     def see(
-        self, colours: Float[np.ndarray, "n 3"], v: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"], area: float
+        self, colours: Float[np.ndarray, "n c"], v: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"], area: float
     ) -> None:
         """Pixels of it, at these places of its box (0 to 1).
 
@@ -74,35 +85,39 @@ class Face:
         index = rows * CELLS + columns
         new = np.stack([
             np.bincount(index, weight, CELLS * CELLS) for weight in (*colours.T, np.ones(len(colours)))
-        ]).reshape(4, CELLS, CELLS) / max(area, 1e-6)  # fmt: skip
-        self.cells = (new + (1 - np.minimum(new[3:], 1)) * self.cells).astype(np.float32)
+        ]).reshape(-1, CELLS, CELLS) / max(area, 1e-6)  # fmt: skip
+        self.cells = (new + (1 - np.minimum(new[-1:], 1)) * self.cells).astype(np.float32)
         self.seen += len(colours)
 
-    def shown(self, v: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+    def shown(self, v: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
         """Its colours at places of its box, smooth between cells."""
         picture = np.ascontiguousarray(spread(self.cells).transpose(1, 2, 0))
         x, y = ((it * CELLS - 0.5).astype(np.float32)[None] for it in (u, v))
-        return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+        looks = [
+            cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+            for part in (np.ascontiguousarray(picture[..., at : at + 3]) for at in range(0, picture.shape[2], 3))
+        ]
+        return np.concatenate(looks, axis=1)
 
-    def mean(self) -> Float[np.ndarray, " 3"]:
+    def mean(self) -> Float[np.ndarray, " c"]:
         """Its colour on the whole."""
-        return self.cells[:3].sum((1, 2)) / max(float(self.cells[3].sum()), 1e-6)
+        return self.cells[:-1].sum((1, 2)) / max(float(self.cells[-1].sum()), 1e-6)
 
 
-def spread(cells: Float[np.ndarray, "4 rows columns"]) -> Float[np.ndarray, "3 rows columns"]:
+def spread(cells: Float[np.ndarray, "_ rows columns"]) -> Float[np.ndarray, "c rows columns"]:
     """Colours in every cell, from the nearest that are known (pull, push)."""
     levels, now = [], cells
     while now.shape[1] > 1:
         levels.append(now)
-        now = now.reshape(4, now.shape[1] // 2, 2, now.shape[2] // 2, 2).mean((2, 4))
-        now = now * np.minimum(4 * now[3:], 1) / np.maximum(now[3:], 1e-9)
-    found = now[:3] / np.maximum(now[3:], 1e-9)
+        now = now.reshape(len(now), now.shape[1] // 2, 2, now.shape[2] // 2, 2).mean((2, 4))
+        now = now * np.minimum(4 * now[-1:], 1) / np.maximum(now[-1:], 1e-9)
+    found = now[:-1] / np.maximum(now[-1:], 1e-9)
     for level in reversed(levels):
         wide = cv2.resize(
             np.ascontiguousarray(found.transpose(1, 2, 0)), level.shape[:0:-1], interpolation=cv2.INTER_LINEAR
         )
-        weight = np.minimum(level[3:], 1)
-        found = level[:3] / np.maximum(level[3:], 1) + (1 - weight) * wide.reshape(*level.shape[1:], 3).transpose(
+        weight = np.minimum(level[-1:], 1)
+        found = level[:-1] / np.maximum(level[-1:], 1) + (1 - weight) * wide.reshape(*level.shape[1:], -1).transpose(
             2, 0, 1
         )
     return found

@@ -1,7 +1,8 @@
 """What a picture does not show, smoothly from what it does (pull, push).
 
 `fill` goes by place alone; `fill_things` by depth too: each thing from itself, the ground from the ground as far away,
-and what was seen a moment ago is remembered where it was.
+and what was seen a moment ago is remembered where it was. Pictures may have more colours than three: several pictures
+of one place, one upon the other.
 """
 
 import math
@@ -24,24 +25,24 @@ KEPT = 0.97  # of what was seen there, a frame later
 LEAK = 0.05  # how much the next layer counts where nothing of a layer is seen
 GRAIN = 4  # pixels of a cell of a layer
 
-Cells = Float[Tensor, "4 layers rows columns"]  # colours times weights, and weights, by distance and place
+Cells = Float[Tensor, "_ layers rows columns"]  # colours times weights, and weights, by distance and place
 
 
 def fill(
-    video: Float[Tensor, "f 3 h w"], visible: Float[Tensor, "f 1 h w"], picture: Float[Tensor, "3 h w"]
-) -> Float[Tensor, "f 3 h w"]:
+    video: Float[Tensor, "f c h w"], visible: Float[Tensor, "f 1 h w"], picture: Float[Tensor, "c h w"]
+) -> Float[Tensor, "f c h w"]:
     """What is not visible, from what is around it; where nothing near is visible, from the picture's own blur."""
     levels, now = [], torch.cat([video * visible, visible], dim=1)
     while min(now.shape[2:]) > 2:
         levels.append(now)
         now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
-        weight = now[:, 3:]
+        weight = now[:, -1:]
         now = torch.where(weight > 0, now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-6), now)
     blurred = functional.adaptive_avg_pool2d(picture[None], (now.shape[2], now.shape[3]))
-    shown = torch.where(now[:, 3:] > 1e-5, now[:, :3] / now[:, 3:].clamp(min=1e-6), blurred)
+    shown = torch.where(now[:, -1:] > 1e-5, now[:, :-1] / now[:, -1:].clamp(min=1e-6), blurred)
     for level in reversed(levels):
         wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)
-        shown = level[:, :3] + (1 - level[:, 3:]) * wide
+        shown = level[:, :-1] + (1 - level[:, -1:]) * wide
     return torch.where(visible > 0, video, shown)
 
 
@@ -52,16 +53,23 @@ class Remembered:
     cells: Cells
     faces: Mapping[int, Face]
 
+    def with_light(self, light: Float[Tensor, "3 2"]) -> "Remembered":
+        """The same, with three colours more: the last three in another light, of this gain and offset for each."""
+        told = light.to(self.cells)[..., None, None, None]
+        more = self.cells[-4:-1] * told[:, 0] + self.cells[-1:] * told[:, 1]
+        cells = torch.cat([self.cells[:-1], more, self.cells[-1:]])
+        return Remembered(cells, {number: face.with_light(light.numpy()) for number, face in self.faces.items()})
+
 
 def fill_things(
-    video: Float[Tensor, "f 3 h w"],
+    video: Float[Tensor, "f c h w"],
     visible: Float[Tensor, "f 1 h w"],
     depth: Float[Tensor, "f h w"],
     things: Int[Tensor, "f h w"],
     new: Bool[Tensor, "f numbers"],
     own: Bool[Tensor, "f h w"] | None = None,
     earlier: Remembered | None = None,
-) -> tuple[Float[Tensor, "f 3 h w"], Bool[Tensor, "f h w"], Remembered]:
+) -> tuple[Float[Tensor, "f c h w"], Bool[Tensor, "f h w"], Remembered]:
     """What is not visible from what is about as far away, things told apart (`controls.things`): each takes its own
     colours alone (`controls.faces`), the floor the floor's, so that the ground behind a thing looks like the ground
     beside it. A thing of which nothing has been seen looks like those that are as far away. And which pixels are of
@@ -78,7 +86,7 @@ def fill_things(
     before = None if earlier is None else earlier.cells
     for frame in cells:  # in place
         if before is not None:
-            frame += (1 - frame[3:].clamp(max=1)) * (KEPT * before)
+            frame += (1 - frame[-1:].clamp(max=1)) * (KEPT * before)
         before = frame
     near = _nearness(torch.arange(LAYERS + 2, device=video.device).to(video))
     shown = _shown(_spread(cells, near.expand(len(cells), -1, -1)), torch.where(named, _level(depth), level))
@@ -89,7 +97,7 @@ def fill_things(
 
 
 def _faced(
-    pictures: Float[Tensor, "f 3 h w"],
+    pictures: Float[Tensor, "f c h w"],
     visible: Float[Tensor, "f 1 h w"],
     own: Bool[Tensor, "f h w"],
     depth: Float[Tensor, "f h w"],
@@ -111,7 +119,7 @@ def _faced(
         for number in np.unique(numbers[at][named[at].cpu().numpy()]).tolist():
             inside = numbers[at] == number
             if number not in faces or bool(new[at, number]):
-                faces[number] = Face()
+                faces[number] = Face.unknown(len(video[at]))
             face = faces[number]
             face.level = float(far[at][inside].mean())
             top, left, height, width = face.box(inside, near[at])
@@ -129,8 +137,8 @@ def _faced(
 
 
 def _looks(
-    number: int, faces: Mapping[int, Face], v: np.ndarray, u: np.ndarray, ground: Float[np.ndarray, "3 n"]
-) -> Float[np.ndarray, "3 n"]:
+    number: int, faces: Mapping[int, Face], v: np.ndarray, u: np.ndarray, ground: Float[np.ndarray, "c n"]
+) -> Float[np.ndarray, "c n"]:
     """A thing's own colours; if nothing of it was ever seen, those of others as far away, else those of the ground."""
     if faces[number].known:
         return faces[number].shown(v, u).T
@@ -159,8 +167,8 @@ def _level(depth: Float[Tensor, "f h w"]) -> Float[Tensor, "f h w"]:
 
 
 def _cells(
-    video: Float[Tensor, "f 3 h w"], visible: Float[Tensor, "f 1 h w"], level: Float[Tensor, "f h w"], layers: int
-) -> Float[Tensor, "f 4 layers rows columns"]:
+    video: Float[Tensor, "f c h w"], visible: Float[Tensor, "f 1 h w"], level: Float[Tensor, "f h w"], layers: int
+) -> Float[Tensor, "f _ layers rows columns"]:
     """What is seen, by layer and place; between two layers, in both."""
     frames, _, height, width = video.shape
     rows, columns = -(-height // GRAIN), -(-width // GRAIN)
@@ -168,14 +176,14 @@ def _cells(
     at = (y[:, None] * columns + x).expand(frames, -1, -1).flatten(1)  # the column of cells of each pixel
     below, seen = level.floor().flatten(1).long(), torch.cat([video * visible, visible], dim=1).flatten(2)
     share = level.flatten(1) - below
-    cells = seen.new_zeros(frames, 4, layers * rows * columns)
+    cells = seen.new_zeros(frames, seen.shape[1], layers * rows * columns)
     for layer, part in ((below, 1 - share), ((below + 1).clamp(max=layers - 1), share)):
-        index = (layer * rows * columns + at)[:, None].expand(-1, 4, -1)
+        index = (layer * rows * columns + at)[:, None].expand(-1, seen.shape[1], -1)
         cells.scatter_add_(2, index, seen * (part / GRAIN**2)[:, None])
     return cells.unflatten(2, (layers, rows, columns))
 
 
-def _shown(found: Float[Tensor, "f 3 layers rows columns"], level: Float[Tensor, "f h w"]) -> Float[Tensor, "f 3 h w"]:
+def _shown(found: Float[Tensor, "f c layers rows columns"], level: Float[Tensor, "f h w"]) -> Float[Tensor, "f c h w"]:
     """The colour of each pixel, from the cells around it in its layer."""
     _, height, width = level.shape
     layers, rows, columns = found.shape[2:]
@@ -191,8 +199,8 @@ def _shown(found: Float[Tensor, "f 3 layers rows columns"], level: Float[Tensor,
 
 
 def _spread(
-    cells: Float[Tensor, "f 4 layers h w"], near: Float[Tensor, "f layers layers"]
-) -> Float[Tensor, "f 3 layers h w"]:
+    cells: Float[Tensor, "f _ layers h w"], near: Float[Tensor, "f layers layers"]
+) -> Float[Tensor, "f c layers h w"]:
     """Colours in every cell, from those that are known with their weights: the nearest of the same layer; in a layer of
     which nothing is known, those of the nearest layers.
     """
@@ -200,12 +208,12 @@ def _spread(
     while max(now.shape[2:]) > 1:
         levels.append(now)
         now = functional.avg_pool2d(now, 2, ceil_mode=True, count_include_pad=False)
-        weight = now[:, 3:]
+        weight = now[:, -1:]
         now = now * (4 * weight).clamp(max=1) / weight.clamp(min=1e-9)
     mixed = torch.einsum("fij,fjchw->fichw", near, now.unflatten(0, (len(cells), -1))).flatten(0, 1)
-    shown = mixed[:, :3] / mixed[:, 3:].clamp(min=1e-30)
+    shown = mixed[:, :-1] / mixed[:, -1:].clamp(min=1e-30)
     for level in reversed(levels):
         wide = functional.interpolate(shown, size=level.shape[2:], mode="bilinear", align_corners=False)
-        weight = level[:, 3:]
-        shown = level[:, :3] / weight.clamp(min=1) + (1 - weight.clamp(max=1)) * wide
+        weight = level[:, -1:]
+        shown = level[:, :-1] / weight.clamp(min=1) + (1 - weight.clamp(max=1)) * wide
     return shown.unflatten(0, (len(cells), -1)).transpose(1, 2)

@@ -17,10 +17,11 @@ class Moved:
     """A picture over some frames, and which of its pixels it really shows; the others are filled in.
 
     Attributes:
+        pictures: three colours, and three more for each light in which it was moved beside the first.
         things: pixels of what stands on the floor, where depth tells; filled in, they have the colours of a thing.
     """
 
-    pictures: Float[Tensor, "3 f h w"]
+    pictures: Float[Tensor, "c f h w"]
     seen: Bool[Tensor, "1 f h w"]
     things: Bool[Tensor, "1 f h w"] | None = None
 
@@ -30,7 +31,7 @@ class Moved:
         return self.seen if self.things is None else self.seen | self.things
 
     @classmethod
-    def resting(cls, picture: Float[Tensor, "3 h w"], frames: int) -> "Moved":
+    def resting(cls, picture: Float[Tensor, "c h w"], frames: int) -> "Moved":
         """It stays as it is; nothing tells what of it is still to be seen after the first frame."""
         seen = torch.zeros(1, frames, *picture.shape[1:], dtype=torch.bool, device=picture.device)
         seen[:, :1] = True

@@ -4,7 +4,7 @@ How the still part of the scene has passed from there to here is known (`control
 not show may stand in one of them. It does, if it is as far away there as it should be; what has moved meanwhile is not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -74,19 +74,30 @@ class Sight:
         return inside & near & ((lies > 0.5) == flat) & (mixed < 0.5)
 
 
+Look = Callable[[Sight], Float[Tensor, "c h w"]]
+
+
+def _as_it_was(sight: Sight) -> Float[Tensor, "3 h w"]:
+    return sight.picture.float()
+
+
 def found(
     sights: Sequence[Sight],
     back: Float[Tensor, "f 4 4"],
     disparity: Float[Tensor, "f h w"],
     flat: Bool[Tensor, "f h w"],
     missing: Bool[Tensor, "f h w"],
-) -> tuple[Float[Tensor, "f 3 h w"], Bool[Tensor, "f h w"]]:
+    look: Look = _as_it_was,
+    colours: int = 3,
+) -> tuple[Float[Tensor, "f c h w"], Bool[Tensor, "f h w"]]:
     """What some frames do not show of the picture that moves, from sights; and where that is.
 
     Args:
         back: matrices that take the frames' places to the picture that moves.
+        look: of a sight, in each light in which the picture that moves is.
+        colours: of such a look.
     """
-    shown, seen = torch.zeros(len(missing), 3, *missing.shape[1:]), torch.zeros_like(missing)
+    shown, seen = torch.zeros(len(missing), colours, *missing.shape[1:]), torch.zeros_like(missing)
     for sight in _chosen(sights, back, disparity, flat, missing):
         for at in range(len(missing)):
             y, x = (missing[at] & ~seen[at]).nonzero(as_tuple=True)
@@ -96,7 +107,7 @@ def found(
             there = sight.holds(places, near, flat[at, y, x])
             y, x, places = y[there], x[there], places[there]
             size = places.new_tensor([missing.shape[2] / 2, missing.shape[1] / 2])
-            shown[at, :, y, x] = _sampled(sight.picture.float(), places / size, "bicubic").clamp(-1, 1)
+            shown[at, :, y, x] = _sampled(look(sight), places / size, "bicubic").clamp(-1, 1)
             seen[at, y, x] = True
     return shown, seen
 

@@ -36,7 +36,7 @@ class Piece(Generic[Found]):
             return
         try:
             self._made.set_result(_plainly(self._work))
-        except BaseException as reason:  # noqa: BLE001 - `result` raises it
+        except BaseException as reason:
             self._made.set_exception(reason)
         self._of.tell()
 

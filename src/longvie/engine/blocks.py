@@ -16,7 +16,7 @@ from longvie.controls.paths import Paths
 from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import NewWords, Turn, lit
+from longvie.engine.light import NewWords, NextLight, Turn, lights, lit
 from longvie.engine.memory import Memory, Window
 from longvie.engine.script import Direction, Script, Span
 from longvie.engine.seam import Given, LatentSeam, Moving, Ready
@@ -155,18 +155,15 @@ class Pasts:
 
 @dataclass(frozen=True)
 class OnScreen:
-    """The known picture over a block: as it was moved, and in the light of its frames.
+    """The known picture over a block, in the light of its frames.
 
     Attributes:
         start: first frame of the block.
-        bare, disparity: before the light; how near its places are.
-        turns: of the light, in which it is `shown`.
+        turns: of the light, that were known.
         stream: the encoder after it.
     """
 
     start: int
-    bare: Moved
-    disparity: Float[Tensor, "known H W"] | None
     turns: tuple[Turn, ...]
     shown: Moved
     latents: Float[Tensor, "1 c l h w"] | None
@@ -175,18 +172,19 @@ class OnScreen:
 
 @dataclass
 class Moves:
-    """The known picture on its way, at a frame: what moves it, and the encoder that has seen it so far. Not saved: it
-    follows from the picture, the frame it was taken at, and the script.
+    """The known picture on its way, at a frame: what moves it, the lights in which it does beside the first, and the
+    encoder that has seen it so far. Not saved: it follows from the picture, the frame it was taken at, and the script.
     """
 
     carrying: Carrying
     stream: Carried
     at: int  # the last frame of the video that was taken
+    by: tuple[NextLight, ...] = ()
     coming: OnScreen | None = None  # the block after it, if it has been moved already
 
     def copy(self) -> "Moves":
         """The same, which goes its own way from here on."""
-        return Moves(self.carrying.copy(), self.stream, self.at, self.coming)
+        return replace(self, carrying=self.carrying.copy())
 
 
 @dataclass(frozen=True)
@@ -375,7 +373,7 @@ class BlockSeam(LatentSeam):
         moves = Moves(carrying, Carried(), state.picked - 1)
         if state.picked:  # the first picture of a video is the first frame of its first block
             _, moves.stream = encode_span(
-                moves.carrying.take(1).pictures, self.encode, moves.stream, stride=self.strides.time
+                moves.carrying.take(1).pictures[:3], self.encode, moves.stream, stride=self.strides.time
             )
             moves.at = state.picked
         length = self.block * self.strides.time
@@ -398,26 +396,33 @@ class BlockSeam(LatentSeam):
         if block is None or block.start != span.start:
             block = self._coming(moves, span, state)
         elif not _same(block.turns, state.turns):
-            block = self._lit(block.bare, block.disparity, moves, span, state)
+            self._lighten(moves, span, state)
+            block = self._on_screen(moves.carrying.again(), moves, span, state)
         moves.stream, moves.at, moves.coming = block.stream, span.stop - 1, None
         shown = block.shown if span.lone else Moved.joined([block.shown.part(slice(0, 1)).unseen(), block.shown])
         return shown, block.latents
 
     def _coming(self, moves: Moves, span: Span, state: LiveState) -> OnScreen:
         """The next block, moved; what moves it is then behind it, all else is as it was."""
-        count, carrying = span.stop - span.start, moves.carrying
-        part = carrying.take(count)
-        bare = part.longer(count) if part.pictures.shape[1] else carrying.resting(count)
-        paths = carrying.paths
-        near = None if paths.disparity is None else paths.disparity[paths.at - part.pictures.shape[1] :][:count]
-        return self._lit(bare, near if near is not None and len(near) else None, moves, span, state)
+        self._lighten(moves, span, state)
+        return self._on_screen(moves.carrying.take(span.stop - span.start), moves, span, state)
 
-    def _lit(
-        self, bare: Moved, disparity: Float[Tensor, "f h w"] | None, moves: Moves, span: Span, state: LiveState
-    ) -> OnScreen:
-        shown = lit(self.models.repainter, bare, state.turns, state.picked, span.start, disparity, hasty=True)
+    def _lighten(self, moves: Moves, span: Span, state: LiveState) -> None:
+        """The picture moves also in the lights that it turns to from here on."""
+        near = moves.carrying.paths.disparity
+        known = lights(self.models.repainter, state.turns, state.picked, None if near is None else near[0])
+        for light in known[len(moves.by) :]:
+            if light.turn.start <= span.start:
+                moves.carrying.light(light)
+                moves.by = (*moves.by, light)
+
+    def _on_screen(self, part: Moved, moves: Moves, span: Span, state: LiveState) -> OnScreen:
+        """As many frames of it as there are paths for; it rests after their end."""
+        count = span.stop - span.start
+        moved = part.longer(count) if part.pictures.shape[1] else moves.carrying.resting(count)
+        shown = lit(moved, moves.by, span.start)
         latents, stream = encode_span(shown.pictures, self.encode, moves.stream, stride=self.strides.time)
-        return OnScreen(span.start, bare, disparity, state.turns, shown, latents, stream)
+        return OnScreen(span.start, state.turns, shown, latents, stream)
 
     def _signals(self, script: Script, span: Span) -> tuple[Signal | None, ...]:
         """What moves the picture."""

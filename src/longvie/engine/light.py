@@ -1,29 +1,25 @@
 """New words for a picture that is known: what is moved was taken under the words before, and turns to those now.
 
-What the words now make of it, a network knows that was trained for this alone (`models.repainter`). Frame by frame the
-moved picture goes over to that: slowly where all of it changes, as light does, at once where one thing does.
+What the words now make of it, a network knows that was trained for this alone (`models.repainter`). It is asked once,
+for the picture before it moves, which then moves in both lights; frame by frame what is shown goes over from the one to
+the other: slowly where all of it changes, as light does, at once where one thing does.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
-from longvie.engine.ahead import piece
 from longvie.models.models import Models
-from longvie.models.repainter import Repainter, applied
+from longvie.models.repainter import Repainter
 
 LIGHT, THING = 2.5, 0.5  # seconds from the words before to those now, where light changes, and where a thing does
 WHOLE = 0.5  # share of the picture that changes, from which on it is the light
 SEEN = 0.06  # mean change of a pixel's colours, of the range of 2, that is one
-AT_ONCE = 16  # frames that are repainted in one call
-HALF = 2  # pixels of a side that are one where it must go fast
 
 
 @dataclass(frozen=True)
@@ -82,37 +78,54 @@ class NewWords:
         return Turn(self.before, self.now, start, round(seconds * models.card.fps))
 
 
-def lit(
-    repainter: Repainter | None,
-    moved: Moved,
-    turns: Sequence[Turn],
-    picked: int,
-    start: int,
-    disparity: Float[Tensor, "known h w"] | None,
-    hasty: bool = False,
-) -> Moved:
-    """A picture, moved, under the words of its frames.
+@dataclass(frozen=True)
+class NextLight:
+    """What a turn makes of the picture that moves, and of what was seen when it was taken.
+
+    Attributes:
+        begun: how far the turn had gone then.
+        disparity: of the picture that moves.
+    """
+
+    repainter: Repainter
+    turn: Turn
+    begun: float
+    disparity: Float[Tensor, "h w"] | None
+
+    def on(self, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"] | None) -> Float[Tensor, "3 h w"]:
+        """The picture wholly under the words now; as `controls.carried.Light` has it."""
+        near = self.disparity if disparity is None else disparity
+        told = self.turn.before, self.turn.now, self.begun
+        return repainted(self.repainter, picture[:, None], None if near is None else near[None], *told)[:, 0]
+
+
+def lights(
+    repainter: Repainter | None, turns: Sequence[Turn], picked: int, disparity: Float[Tensor, "h w"] | None
+) -> list[NextLight]:
+    """Those that a picture turns to which was taken at frame `picked` of the video, one after the other.
 
     Args:
-        picked: the frame of the video that the picture is.
-        start: that of its first frame here.
-        disparity: of its frames; those past its end have that of the last one. None: nobody knows.
-        hasty: somebody waits: what has only just begun to turn, and is hardly seen yet, is made at half the size.
+        disparity: of that picture.
     """
-    pictures = moved.pictures
-    frames = torch.arange(start, start + pictures.shape[1]).to(pictures)
-    for turn in turns:
-        begun = float(turn.share(torch.tensor([float(picked)])))
-        if repainter is None or begun >= 1:
-            continue
-        along = (turn.share(frames) - begun) / (1 - begun)
-        on = (along > 0).nonzero()[:, 0]
-        if len(on):
-            near = None if disparity is None or not len(disparity) else disparity[on.clamp(max=len(disparity) - 1)]
-            coarse = hasty and turn.start == start
-            there = repainted(repainter, pictures[:, on], near, turn.before, turn.now, begun, coarse=coarse)
-            pictures = pictures.index_copy(1, on, pictures[:, on].lerp(there.to(pictures), along[on][:, None, None]))
-    return replace(moved, pictures=pictures)
+    if repainter is None:
+        return []
+    begun = [(turn, float(turn.share(torch.tensor([float(picked)])))) for turn in turns]
+    return [NextLight(repainter, turn, share, disparity) for turn, share in begun if share < 1]
+
+
+def lit(moved: Moved, by: Sequence[NextLight], start: int) -> Moved:
+    """A picture that was moved in several lights, as it is on its way from one to the next.
+
+    Args:
+        by: the lights beside the first.
+        start: frame of the video that is the first here.
+    """
+    frames = torch.arange(start, start + moved.pictures.shape[1]).to(moved.pictures)
+    shown, *later = moved.pictures.split(3)
+    for light, there in zip(by, later, strict=True):
+        along = (light.turn.share(frames) - light.begun) / (1 - light.begun)
+        shown = shown.lerp(there, along[:, None, None])
+    return replace(moved, pictures=shown)
 
 
 def sight_lit(repainter: Repainter | None, sight: Sight, turns: Sequence[Turn], frame: int) -> Sight:
@@ -136,35 +149,15 @@ def repainted(
     before: Float[Tensor, "1 n d"],
     now: Float[Tensor, "1 n d"],
     begun: float,
-    *,
-    coarse: bool = False,
 ) -> Float[Tensor, "3 f h w"]:
     """Pictures as they are under the words now.
 
     Args:
         begun: how far they are on the way already.
-        coarse: every second pixel is looked at, which costs a quarter.
     """
     weight = repainter.light.enter.weight
-    said = before.to(weight), now.to(weight)
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
-
-    def some(shown: Float[Tensor, "3 f h w"], near: Float[Tensor, "f h w"]) -> Float[Tensor, "3 f h w"]:
-        along = torch.full((shown.shape[1],), begun, device=weight.device)
-        given = shown.transpose(0, 1).to(weight.device), near.to(weight.device)
-        found = _coarse(repainter, *given, *said, along) if coarse else repainter(*given, *said, along)
-        return found.clamp(-1, 1).transpose(0, 1).to(pictures.device)
-
-    parts = zip(pictures.split(AT_ONCE, dim=1), near.split(AT_ONCE), strict=True)
-    made = [piece(partial(some, *part)) for part in parts]
-    return torch.cat([it.result() for it in made], dim=1)
-
-
-def _coarse(
-    repainter: Repainter, pictures: Float[Tensor, "b 3 h w"], disparity: Float[Tensor, "b h w"], *told: Tensor
-) -> Float[Tensor, "b 3 h w"]:
-    small = functional.avg_pool2d(pictures, HALF), disparity[:, ::HALF, ::HALF]
-    gain, offset = (
-        functional.interpolate(it, size=pictures.shape[2:], mode="bilinear") for it in repainter.maps(*small, *told)
-    )
-    return applied(pictures, gain, offset)
+    along = torch.full((pictures.shape[1],), begun, device=weight.device)
+    given = pictures.transpose(0, 1).to(weight.device), near.to(weight.device)
+    found = repainter(*given, before.to(weight), now.to(weight), along)
+    return found.clamp(-1, 1).transpose(0, 1).to(pictures.device)

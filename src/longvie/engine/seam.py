@@ -16,7 +16,7 @@ from longvie.controls.paths import Paths, Way
 from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
-from longvie.engine.light import NewWords, lit, sight_lit
+from longvie.engine.light import NewWords, lights, lit, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -321,8 +321,11 @@ class LatentSeam(Seam):
         if picture is None or walk is None:
             return None
         carrying = Carrying(picture[:, 0].float().cpu(), walk.paths, state.sights)
-        shown = carrying.along(walk.ways).longer(span.stop - walk.begun)
-        shown = lit(self.models.repainter, shown, state.turns, walk.begun, walk.begun, walk.disparity)
+        near = None if walk.disparity is None else walk.disparity[0]
+        by = lights(self.models.repainter, state.turns, walk.begun, near)
+        for light in by:
+            carrying.light(light)
+        shown = lit(carrying.along(walk.ways).longer(span.stop - walk.begun), by, walk.begun)
         sights = self._passed_on(carrying, walk.disparity, state, walk.begun, span.stop - 1)
         return Moving(shown, walk.on, sights=sights)
 
@@ -338,7 +341,7 @@ class LatentSeam(Seam):
         back = carrying.paths.back
         if not self.places or disparity is None or back is None or last - picked >= len(back):
             return ()
-        latest = Sight.of(carrying.picture, disparity[0], picked)
+        latest = Sight.of(carrying.picture[:3], disparity[0], picked)
         sights = passed_on(state.sights, latest, back[last - picked], self.places)
         return tuple(sight_lit(self.models.repainter, sight, state.turns, last) for sight in sights)
 
