@@ -6,6 +6,7 @@ What was out of the picture or behind something (`controls.paths`) is not known;
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,6 +29,21 @@ def carry(
     return Carrying(picture, Paths(points, seen, (picture.shape[1], picture.shape[2]), disparity)).take(len(points))
 
 
+@dataclass(frozen=True)
+class Walked:
+    """The way over some frames, which is the same for any picture; without ways, all rests."""
+
+    start: int
+    stop: int
+    ways: Sequence[Way]
+
+    @classmethod
+    def of(cls, paths: Paths, frames: int) -> "Walked":
+        """The next frames, at most as many as there are points for."""
+        start, ways = paths.at, list(paths.take(frames))
+        return cls(start, paths.at, ways)
+
+
 @runtime_checkable
 class Light(Protocol):
     """What turns a picture into another light."""
@@ -44,24 +60,34 @@ class Light(Protocol):
 class Carrying:
     """A picture that is moved along its paths, some frames at a time; the first of them is the picture's own. What it
     does not show may stand in earlier `sights`. It may be moved in several lights at once: three colours for each.
+
+    Args:
+        walked: frames of which the paths are behind it already, to be taken as they were walked.
     """
 
-    def __init__(self, picture: Float[Tensor, "3 h w"], paths: Paths, sights: Sequence[Sight] = ()) -> None:
+    def __init__(
+        self,
+        picture: Float[Tensor, "3 h w"],
+        paths: Paths,
+        sights: Sequence[Sight] = (),
+        walked: Sequence[Walked] = (),
+    ) -> None:
         self.picture, self.paths, self.sights = picture, paths, sights
         self._lights: tuple[Light, ...] = ()
         self._remembered: Remembered | None = None
         self._looks: dict[int, Float[Tensor, "c h w"]] = {}  # of sights, by their places
-        self._last: tuple[int, Sequence[Way], Remembered | None] = 0, (), None  # from which on, and what was known then
+        self._walked = tuple(walked)
+        self._last = Walked(0, 0, ()), self._remembered  # what was taken, and what was known before
 
     def take(self, frames: int) -> Moved:
-        """The next frames, at most as many as there are points for."""
-        begun = self.paths.at
-        self._last = begun, list(self.paths.take(frames)), self._remembered
+        """The next frames, at most as many as there are points for; as many as were walked, where they were."""
+        next_, *self._walked = self._walked or (Walked.of(self.paths, frames),)
+        self._last = next_, self._remembered
         return self._taken()
 
     def again(self) -> Moved:
         """The frames that were taken last, once more: in the lights that there are now."""
-        self._remembered = self._last[2]
+        self._remembered = self._last[1]
         return self._taken()
 
     def along(self, ways: Sequence[Way]) -> Moved:
@@ -75,8 +101,8 @@ class Carrying:
         was = self.picture[-3:]
         now = light.on(was, None).to(was)
         change = relit(was.flatten(1), now.flatten(1)).float()
-        begun, ways, known = self._last
-        self._last = begun, ways, None if known is None else known.with_light(change)
+        walked, known = self._last
+        self._last = walked, None if known is None else known.with_light(change)
         self._remembered = None if self._remembered is None else self._remembered.with_light(change)
         self.picture, self._lights, self._looks = torch.cat([self.picture, now]), (*self._lights, light), {}
 
@@ -91,8 +117,8 @@ class Carrying:
         return Moved.resting(self.picture, frames).unseen()
 
     def _taken(self) -> Moved:
-        begun, ways, _ = self._last
-        return self.along(ways) if ways else self.along(()).part(slice(begun, self.paths.at))
+        walked, _ = self._last
+        return self.along(walked.ways) if walked.ways else self.along(()).part(slice(walked.start, walked.stop))
 
     def _look(self, sight: Sight) -> Float[Tensor, "c h w"]:
         """A sight in each light; made when it is first looked at."""

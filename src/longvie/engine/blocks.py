@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvie.controls.carried import Carrying
+from longvie.controls.carried import Carrying, Walked
 from longvie.controls.control import Carried, encode_span
 from longvie.controls.moved import Moved
 from longvie.controls.paths import Paths
@@ -188,10 +188,29 @@ class Moves:
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """The way of a picture that is about to be taken, from the frame `picked` on.
+
+    Attributes:
+        sights: what has been seen until then.
+        walked: that frame, if it is not the first of the block, and the block.
+    """
+
+    picked: int
+    follows: str
+    sights: tuple[Sight, ...]
+    paths: Paths | None = None  # none where the tracks have ended
+    walked: tuple[Walked, ...] = ()
+
+
+@dataclass(frozen=True)
 class LiveReady(Ready):
-    """What of a block is there before it begins: also the picture on its way, moved on by `movers`."""
+    """What of a block is there before it begins: also the picture on its way, moved on by `movers`; or, where another
+    one begins to move with this block, its way.
+    """
 
     state: "LiveState | None" = None
+    renewal: Renewal | None = None
     movers: tuple[Signal | None, ...] = ()
 
 
@@ -272,33 +291,27 @@ class BlockSeam(LatentSeam):
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
         assert isinstance(state, LiveState)
-        moved = ready.state if isinstance(ready, LiveReady) else None
-        if isinstance(ready, LiveReady) and moved is not None and _same(ready.movers, self._signals(script, span)):
-            kept = {name: getattr(moved, name) for name in ("known", "picked", "follows", "moves", "sights")}
+        known = ready if isinstance(ready, LiveReady) and _same(ready.movers, self._signals(script, span)) else None
+        if known is not None and known.state is not None:
+            kept = {name: getattr(known.state, name) for name in ("known", "picked", "follows", "moves", "sights")}
             state = replace(state, **kept)
         else:
-            state = self._ready(script, span, state)
+            state = self._ready(script, span, state, None if known is None else known.renewal)
         return super().given(script, span, state, heard, ready)
 
     def ready(self, script: Script, span: Span, state: ClipState) -> LiveReady:
-        """What of a block can be made while the one before it is: its controls, and the picture that moves. Changes
-        nothing: if the block becomes another one, nothing has been done.
+        """What of a block can be made while the one before it is: its controls, and the picture that moves, or the way
+        of the next one. Changes nothing: if the block becomes another one, nothing has been done.
         """
         assert isinstance(state, LiveState)
-        streams = self._all_streamed(script, span, state)
-        if self.waits(script, span, state):
-            return LiveReady(streams)
+        streams, movers = self._all_streamed(script, span, state), self._signals(script, span)
+        if state.made < span.start and self._renews(script, span, state):
+            return LiveReady(streams, renewal=self._renewal(script, span, state), movers=movers)
         moves = None if state.moves is None else state.moves.copy()
         state = self._ready(script, span, replace(state, moves=moves))
         if state.moves is not None:
             state.moves.coming = self._coming(state.moves, span, state)
-        return LiveReady(streams, state=state, movers=self._signals(script, span))
-
-    def waits(self, script: Script, span: Span, state: LiveState) -> bool:
-        """Whether the picture that moves is to be taken from frames that are not there yet."""
-        if state.made >= span.start:
-            return False
-        return self._old(state, span.start - 1) or self._renewed(script, span, state) is not state
+        return LiveReady(streams, state=state, movers=movers)
 
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
         return state.picked if isinstance(state, LiveState) else -1
@@ -306,20 +319,26 @@ class BlockSeam(LatentSeam):
     def _history(self, state: ClipState) -> None:  # noqa: ARG002 - as the other seam's
         return None
 
-    def _renewed(self, script: Script, span: Span, state: LiveState) -> LiveState:
-        """With another known picture, where it is time for one or other controls move it."""
+    def _renews(self, script: Script, span: Span, state: LiveState) -> bool:
+        """Whether another picture begins to move: it is time for one, or other controls move it."""
         tracks, depth = self._movers(script, span)
         if tracks is None or self.models.card.holds != "moved":
-            return state
-        follows, last = f"{tracks.name} {'' if depth is None else depth.name}", span.start - 1
-        if span.lone:
-            return replace(state, known=script.picture, picked=0, follows=follows, moves=None, sights=())
-        if state.known is None or follows != state.follows:
-            return replace(state, known=state.tail, picked=last, follows=follows, moves=None, sights=())
-        if not self._old(state, last):
-            return state
-        sights = self._seen_by(script, span, state, tracks)
-        return replace(state, known=state.tail, picked=last, moves=None, sights=sights)
+            return False
+        other = state.known is None or _follows(tracks, depth) != state.follows
+        return span.lone or other or self._old(state, span.start - 1)
+
+    def _renewal(self, script: Script, span: Span, state: LiveState) -> Renewal:
+        """The way of the picture that begins to move."""
+        tracks, depth = self._movers(script, span)
+        assert tracks is not None
+        follows, picked = _follows(tracks, depth), max(0, span.start - 1)
+        goes_on = state.known is not None and follows == state.follows and not span.lone
+        sights = self._seen_by(script, span, state, tracks) if goes_on else ()
+        if picked >= tracks.signal.frames:
+            return Renewal(picked, follows, sights)
+        paths = self._paths(script, span, picked, tracks)
+        lengths = (1, span.stop - span.start) if picked else (span.stop - span.start,)
+        return Renewal(picked, follows, sights, paths, tuple(Walked.of(paths, frames) for frames in lengths))
 
     def _old(self, state: LiveState, last: int) -> bool:
         """Whether the known picture has moved for long, or is still of words that have turned into others."""
@@ -335,17 +354,22 @@ class BlockSeam(LatentSeam):
         carrying = Carrying(state.known[:, 0].float().cpu(), paths)
         return self._passed_on(carrying, disparity, state, state.picked, span.start - 1)
 
-    def _ready(self, script: Script, span: Span, state: LiveState) -> LiveState:
+    def _ready(self, script: Script, span: Span, state: LiveState, renewal: Renewal | None = None) -> LiveState:
         """With a known picture on its way to here."""
         tracks, _ = self._movers(script, span)
         if tracks is None or self.models.card.holds != "moved":
             return state
-        state, last = self._renewed(script, span, state), span.start - 1
+        if renewal is None and self._renews(script, span, state):
+            renewal = self._renewal(script, span, state)
+        if renewal is not None:
+            known = script.picture if span.lone else state.tail
+            named = {"picked": renewal.picked, "follows": renewal.follows, "sights": renewal.sights}
+            state = replace(state, known=known, moves=None, **named)
         if state.known is None or state.picked >= tracks.signal.frames:
             return replace(state, moves=None)
-        if state.moves is not None and state.moves.at == last:
+        if state.moves is not None and state.moves.at == span.start - 1:
             return state
-        return replace(state, moves=self._on_the_way(script, span, state, tracks))
+        return replace(state, moves=self._on_the_way(script, span, state, tracks, renewal))
 
     def _movers(self, script: Script, span: Span) -> tuple[Direction | None, Direction | None]:
         """The first tracks that are on, and the first depth that is on all the time."""
@@ -364,12 +388,15 @@ class BlockSeam(LatentSeam):
         shown, latents = self._taken(state.moves, span, state)
         return Moving(shown, strength > 0, latents)
 
-    def _on_the_way(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> Moves:
+    def _on_the_way(
+        self, script: Script, span: Span, state: LiveState, tracks: Direction, renewal: Renewal | None
+    ) -> Moves:
         """The known picture from where it was taken, brought to the frame before a block, in the same steps again."""
         assert state.known is not None
-        carrying = Carrying(
-            state.known[:, 0].float().cpu(), self._paths(script, span, state.picked, tracks), state.sights
-        )
+        walked = () if renewal is None else renewal.walked
+        paths = None if renewal is None else renewal.paths
+        paths = self._paths(script, span, state.picked, tracks) if paths is None else paths
+        carrying = Carrying(state.known[:, 0].float().cpu(), paths, state.sights, walked)
         moves = Moves(carrying, Carried(), state.picked - 1)
         if state.picked:  # the first picture of a video is the first frame of its first block
             _, moves.stream = encode_span(
@@ -427,6 +454,11 @@ class BlockSeam(LatentSeam):
     def _signals(self, script: Script, span: Span) -> tuple[Signal | None, ...]:
         """What moves the picture."""
         return tuple(None if direction is None else direction.signal for direction in self._movers(script, span))
+
+
+def _follows(tracks: Direction, depth: Direction | None) -> str:
+    """Of which controls the moving picture follows."""
+    return f"{tracks.name} {'' if depth is None else depth.name}"
 
 
 def _same(one: Sequence[object], other: Sequence[object]) -> bool:

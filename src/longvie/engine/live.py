@@ -226,18 +226,16 @@ class LiveEngine:
                 given, moved = self._given(beside, script, span, state, words, ready)
                 state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
                 coming = self.config.span(script, number + 1, strides) if number + 1 < count else None
-                waits = coming is not None and self.seam.waits(script, coming, state)
-                if coming is not None and not waits:
+                if coming is not None:
                     self._begin(beside, script, coming, state)
                 latents = self.sample(span, state, said, given, progress, tell)
                 witness(span, given, latents)
                 saves = number % PART == PART - 1 or number == count - 1
+                keeping = beside.piece(partial(self.keep, span, state, said, given, latents))
                 for frames, after in self.seam.frames(latents, span, state, given):
                     if isinstance(after, LiveState):  # the block's last frames; all but them have been seen
                         state = after
-                        if coming is not None and waits:
-                            self._begin(beside, script, coming, state)
-                        self.keep(span, state, said, given, latents)
+                        keeping.result()
                     wanted, saved = frames[:, : script.frames - start], saves and after is not None
                     yield Chunk(start, script.fps, wanted, state.copy() if saved else None, self.seam.rounding)
                     start += frames.shape[1]
