@@ -11,11 +11,13 @@ import torch
 
 from longvie import runtime
 from longvie.controls.text import parse
-from longvie.engine.ahead import Ahead, ahead
+from longvie.engine.ahead import Ahead, ahead, piece
 from longvie.engine.changes import Change, Move, Say, Strength
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.session import Steering
+from longvie.engine.stream import Following, decoded
+from longvie.errors import LongVieError
 from longvie.models.models import Models
 from small import full_script, world_models
 
@@ -59,6 +61,74 @@ def test_one_thread_is_one_thread() -> None:
         beside.begin("a", pytest.fail)
         assert beside.take("a") is None
     assert runtime.threads() == 1
+
+
+def test_a_piece_is_made_once_by_whoever_has_time() -> None:
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        with ahead():
+            made = list[int]()
+            pieces = [piece(partial(made.append, number)) for number in range(20)]
+            own = piece(partial(made.append, 20), own=True)
+            assert 20 not in made, "nobody else makes it"
+            for it in (*pieces, own):
+                it.result()
+                it.result()
+        assert sorted(made) == list(range(21))
+
+
+def test_who_waits_makes_pieces_meanwhile() -> None:
+    """The helper is at something long that offers a piece and waits for it to be made: it can only be made here."""
+    torch.set_num_threads(2)
+    with ahead() as beside:
+        name = lambda: threading.current_thread().name  # noqa: E731
+        done = threading.Event()
+
+        def long() -> str:
+            found = list[str]()
+            offered = piece(lambda: (found.append(name()), done.set()))
+            assert done.wait(20)
+            offered.result()
+            return found[0]
+
+        beside.begin("long", long)
+        assert beside.take("long") == name()
+
+
+def test_what_goes_wrong_in_a_piece_is_raised_where_its_result_is_asked_for() -> None:
+    torch.set_num_threads(2)
+    with ahead():
+        bad, good = piece(lambda: 1 // 0), piece(lambda: 7)
+        with pytest.raises(ZeroDivisionError):
+            bad.result()
+        assert good.result() == 7
+    left = piece(lambda: 7)
+    assert left.result() == 7, "without anybody else"
+
+
+def test_pieces_that_nobody_asks_for_any_more_hold_nobody_up() -> None:
+    """A decoder that is left in the middle: the helper does not wait for calls that will never be made."""
+    torch.set_num_threads(2)
+    models = world_models()
+    latents = torch.zeros(1, 16, 12, 4, 6)
+    with ahead():
+        frames = decoded(latents, models.autoencoder, None, "here", at_once=2)
+        next(frames)
+        frames.close()
+    calls = Following(models.autoencoder, models.autoencoder.decode, None, at_once=True)
+    with ahead(), pytest.raises(ValueError, match="stop"), calls:
+        for part in latents.split(2, dim=2):
+            calls.add(part)
+        raise ValueError("stop")
+
+
+def test_a_decoder_that_fails_says_so_and_does_not_hang() -> None:
+    torch.set_num_threads(2)
+    models = world_models()
+    latents = torch.zeros(1, 16, 12, 4, 6)
+    latents[:, :, 5] = float("nan")
+    with ahead(), pytest.raises(LongVieError, match="NaN"):
+        list(decoded(latents, models.autoencoder, None, "here", at_once=2))
 
 
 def moving() -> Models:

@@ -49,7 +49,7 @@ def lit_from(repainter: Repainter | None, frames: int, turn: Turn, picked: int) 
     looks = torch.cat(
         [resting(frames).pictures, *(light.on(PICTURE, None)[:, None].expand(-1, frames, -1, -1) for light in by)]
     )
-    return lit(replace(resting(frames), pictures=looks), by, picked).pictures
+    return lit(replace(resting(frames), pictures=looks), by, picked)[0].pictures
 
 
 PICTURE = picture()[:, 0]
@@ -82,10 +82,10 @@ def test_a_picture_taken_on_the_way_is_known_to_be_there(repainter: Repainter, m
     monkeypatch.setattr(light, "repainted", seen)
     turn = Turn(BEFORE, NOW, 10, 8)
     rest = lit_from(repainter, 17, turn, 14)
-    assert torch.equal(rest[:, 0], PICTURE) and told == [pytest.approx(0.5)]
+    assert torch.equal(rest[:, 0], PICTURE) and told == [pytest.approx(0.5)] * 2, "for the first frame and the last"
     assert torch.allclose(rest[:, 4:] + 1, 0.5 * (resting(13).pictures + 1), atol=1e-5)
     assert turn.over(18) and not turn.over(17)
-    assert torch.equal(lit_from(repainter, 4, turn, 18), resting(4).pictures) and len(told) == 1
+    assert torch.equal(lit_from(repainter, 4, turn, 18), resting(4).pictures) and len(told) == 2
 
 
 def test_what_a_turn_knows_of_how_near_places_are_is_of_the_picture_itself(repainter: Repainter) -> None:
@@ -97,13 +97,27 @@ def test_what_a_turn_knows_of_how_near_places_are_is_of_the_picture_itself(repai
     assert torch.equal(told[0][0], near) and torch.equal(told[1][0], near + 1)
 
 
+def test_what_has_come_into_the_picture_is_asked_for_again_and_brought_in_softly(repainter: Repainter) -> None:
+    (by,) = lights(repainter, [Turn(BEFORE, NOW, 0, 8)], -1, None)
+    grey = 0.3 * PICTURE
+    looks = torch.cat([grey, grey])[:, None].repeat(1, 9, 1, 1)  # as if the light had not been known
+    wanted, moved = by.on(grey, None), replace(resting(9), pictures=looks)
+    first, off = lit(moved, [by], 0)
+    assert off is None and torch.equal(first.pictures, looks[:3]), "not while words are new"
+    second, off = lit(moved, [by], 9)
+    assert off is not None
+    third, off = lit(moved, [by], 18, None, off)
+    away = [float((it.pictures[:, at] - wanted).mean().abs()) for it in (second, third) for at in (0, 4, 8)]
+    assert away[0] > away[1] > away[2] and max(away[2:]) < 0.02
+
+
 def test_words_that_change_twice_turn_the_picture_twice(repainter: Repainter) -> None:
     by = lights(repainter, [Turn(BEFORE, NOW, 2, 8), Turn(NOW, BEFORE, 12, 8)], 0, None)
     looks = [PICTURE]
     for it in by:
         looks.append(it.on(looks[-1], None))
     moved = replace(resting(30), pictures=torch.cat([look[:, None].expand(-1, 30, -1, -1) for look in looks]))
-    made = (lit(moved, by, 0).pictures + 1).mean((0, 2, 3)) / (PICTURE + 1).mean()
+    made = (lit(moved, by, 0)[0].pictures + 1).mean((0, 2, 3)) / (PICTURE + 1).mean()
     assert made[[0, 11, 29]].tolist() == pytest.approx([1, 0.5, 0.25], abs=1e-4) and torch.all(made.diff() <= 1e-6)
 
 

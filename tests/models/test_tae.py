@@ -1,6 +1,8 @@
 """Laws of the small autoencoder; its numbers are checked in tests/parity."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,35 @@ def test_decoding_in_groups_is_decoding_whole(model: TinyAutoencoder, seed: int)
     assert_close(torch.cat(pieces, dim=2), whole, **CLOSE)
     assert_close(state.tensors(), after.tensors(), **CLOSE)
     assert whole.shape == (2, 3, 21, 16 * model.strides.space // 8, 24 * model.strides.space // 8)
+
+
+@pytest.mark.parametrize("kind", ["decode", "encode"])
+def test_a_call_may_follow_one_that_is_still_at_work(model: TinyAutoencoder, kind: str) -> None:
+    """The later ones begin first, and wait; the same numbers to the bit, and the same state after them."""
+    given = latents(7) if kind == "decode" else video(13)
+    parts = given.split([1, 2, 3, 1] if kind == "decode" else [5, 4, 4], dim=2)
+    call, state, one_by_one = getattr(model, kind), None, []
+    for part in parts:
+        made, state = call(part, state)
+        one_by_one.append(made)
+    states, works = [None], []
+    for part in parts:
+        states.append(model.coming(part, states[-1]))
+        works.append(partial(call, part, states[-2], after=states[-1]))
+    with ThreadPoolExecutor(len(works)) as pool, torch.no_grad():
+        futures = [pool.submit(torch.no_grad()(work)) for work in reversed(works)]
+        results = [future.result(timeout=60) for future in reversed(futures)]
+    assert all(torch.equal(made, again) for made, (again, _) in zip(one_by_one, results, strict=True))
+    assert_close(results[-1][1].tensors(), state.tensors(), atol=0.0, rtol=0.0)
+
+
+def test_a_call_that_follows_one_which_fails_is_told() -> None:
+    model = ours()
+    after = model.coming(latents(2), None)
+    with pytest.raises(ShapeError):
+        model.decode(latents(2)[:, :3], None, after=after)
+    with pytest.raises(RuntimeError, match="has failed"):
+        model.decode(latents(2), after)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

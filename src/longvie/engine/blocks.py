@@ -160,13 +160,15 @@ class OnScreen:
     Attributes:
         start: first frame of the block.
         turns: of the light, that were known.
+        off: how its last frame is off what the lights tell (`light.lit`).
         stream: the encoder after it.
     """
 
     start: int
     turns: tuple[Turn, ...]
     shown: Moved
-    latents: Float[Tensor, "1 c l h w"] | None
+    off: Float[Tensor, "3 H W"] | None
+    latents: Float[Tensor, "1 c l h w"]
     stream: Carried
 
 
@@ -180,6 +182,7 @@ class Moves:
     stream: Carried
     at: int  # the last frame of the video that was taken
     by: tuple[NextLight, ...] = ()
+    off: Float[Tensor, "3 H W"] | None = None
     coming: OnScreen | None = None  # the block after it, if it has been moved already
 
     def copy(self) -> "Moves":
@@ -417,7 +420,7 @@ class BlockSeam(LatentSeam):
         depth = self._disparity(script, span, picked, picked + len(points))
         return Paths(torch.from_numpy(points.points), torch.from_numpy(points.shown()), script.size, depth)
 
-    def _taken(self, moves: Moves, span: Span, state: LiveState) -> tuple[Moved, Float[Tensor, "1 c l h w"] | None]:
+    def _taken(self, moves: Moves, span: Span, state: LiveState) -> tuple[Moved, Float[Tensor, "1 c l h w"]]:
         """The frames of the next block in their light, and their latents."""
         block = moves.coming
         if block is None or block.start != span.start:
@@ -425,7 +428,7 @@ class BlockSeam(LatentSeam):
         elif not _same(block.turns, state.turns):
             self._lighten(moves, span, state)
             block = self._on_screen(moves.carrying.again(), moves, span, state)
-        moves.stream, moves.at, moves.coming = block.stream, span.stop - 1, None
+        moves.stream, moves.off, moves.at, moves.coming = block.stream, block.off, span.stop - 1, None
         shown = block.shown if span.lone else Moved.joined([block.shown.part(slice(0, 1)).unseen(), block.shown])
         return shown, block.latents
 
@@ -447,9 +450,12 @@ class BlockSeam(LatentSeam):
         """As many frames of it as there are paths for; it rests after their end."""
         count = span.stop - span.start
         moved = part.longer(count) if part.pictures.shape[1] else moves.carrying.resting(count)
-        shown = lit(moved, moves.by, span.start)
+        near = moves.carrying.paths.disparity
+        last = None if near is None else near[: span.stop - state.picked][-1]
+        shown, off = lit(moved, moves.by, span.start, last, moves.off)
         latents, stream = encode_span(shown.pictures, self.encode, moves.stream, stride=self.strides.time)
-        return OnScreen(span.start, state.turns, shown, latents, stream)
+        assert latents is not None  # a block is of whole latent frames
+        return OnScreen(span.start, state.turns, shown, off, latents, stream)
 
     def _signals(self, script: Script, span: Span) -> tuple[Signal | None, ...]:
         """What moves the picture."""

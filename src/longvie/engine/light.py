@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
@@ -19,6 +20,7 @@ from longvie.models.repainter import Repainter
 
 LIGHT, THING = 2.5, 0.5  # seconds from the words before to those now, where light changes, and where a thing does
 WHOLE = 0.5  # share of the picture that changes, from which on it is the light
+SOFT = 11  # pixels of a side
 SEEN = 0.06  # mean change of a pixel's colours, of the range of 2, that is one
 
 
@@ -113,19 +115,41 @@ def lights(
     return [NextLight(repainter, turn, share, disparity) for turn, share in begun if share < 1]
 
 
-def lit(moved: Moved, by: Sequence[NextLight], start: int) -> Moved:
+def lit(
+    moved: Moved,
+    by: Sequence[NextLight],
+    start: int,
+    disparity: Float[Tensor, "h w"] | None = None,
+    off: Float[Tensor, "3 h w"] | None = None,
+) -> tuple[Moved, Float[Tensor, "3 h w"] | None]:
     """A picture that was moved in several lights, as it is on its way from one to the next.
+
+    What has come into it since it was taken may look otherwise: the network is asked again for the last frame, unless
+    words are quite new, and what it says otherwise is brought in softly. That is told beside, for the next frames.
 
     Args:
         by: the lights beside the first.
         start: frame of the video that is the first here.
+        disparity: of the last frame.
+        off: what was told of the frames before.
     """
-    frames = torch.arange(start, start + moved.pictures.shape[1]).to(moved.pictures)
+    count, asks = moved.pictures.shape[1], bool(by) and all(light.turn.start < start for light in by)
+    frames = torch.arange(start, start + count).to(moved.pictures)
     shown, *later = moved.pictures.split(3)
+    last = shown[:, -1]
     for light, there in zip(by, later, strict=True):
-        along = (light.turn.share(frames) - light.begun) / (1 - light.begun)
-        shown = shown.lerp(there, along[:, None, None])
-    return replace(moved, pictures=shown)
+        along = ((light.turn.share(frames) - light.begun) / (1 - light.begun))[:, None, None]
+        shown = shown.lerp(there, along)
+        last = last.lerp(light.on(last, disparity).to(last), along[-1]) if asks else last
+    if not asks:
+        return replace(moved, pictures=shown), None
+    before, after = torch.zeros_like(last) if off is None else off, _soft(last - shown[:, -1])
+    share = (torch.arange(1, count + 1) / count).to(shown)[:, None, None]
+    return replace(moved, pictures=(shown + before[:, None].lerp(after[:, None], share)).clamp(-1, 1)), after
+
+
+def _soft(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+    return functional.avg_pool2d(picture, SOFT, 1, SOFT // 2, count_include_pad=False)
 
 
 def sight_lit(repainter: Repainter | None, sight: Sight, turns: Sequence[Turn], frame: int) -> Sight:

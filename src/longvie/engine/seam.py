@@ -119,7 +119,7 @@ class Moving:
 
     shown: Moved
     on: Bool[Tensor, "1 l"]
-    latents: Float[Tensor, "1 c l h w"] | None = None  # where they are known already
+    latents: Float[Tensor, "1 c l h w"]
     sights: tuple[Sight, ...] | None = None  # for the next span, where this one changes them
 
 
@@ -307,8 +307,8 @@ class LatentSeam(Seam):
             return condition, torch.zeros(len(groups), dtype=torch.bool)
         if moved is None:
             return conditioning.held(condition, before), torch.zeros(len(groups), dtype=torch.bool)
-        latents, seen = self._moved_latents(moved, span)
-        told = conditioning.held(condition, before, latents, moved.on, seen)
+        seen = moved.shown.shares(self.strides.time, self.strides.space)[None, :, int(not span.lone) :]
+        told = conditioning.held(condition, before, moved.latents, moved.on, seen)
         known[0, :1] *= not span.lone  # the first picture is the one that moves; a keyframe takes its place
         return told, moved.on[0] & (known[0].cumsum(0) == 0)
 
@@ -325,9 +325,17 @@ class LatentSeam(Seam):
         by = lights(self.models.repainter, state.turns, walk.begun, near)
         for light in by:
             carrying.light(light)
-        shown = lit(carrying.along(walk.ways).longer(span.stop - walk.begun), by, walk.begun)
-        sights = self._passed_on(carrying, walk.disparity, state, walk.begun, span.stop - 1)
-        return Moving(shown, walk.on, sights=sights)
+        parts, stream, at, off = list[Moved](), Carried(), walk.begun, None
+        with Following(self.models.autoencoder, self.models.autoencoder.encode, None) as calls:
+            for moved in _parts(carrying, walk.ways, span.stop - walk.begun):
+                at += moved.pictures.shape[1]
+                near = None if walk.disparity is None else walk.disparity[: at - walk.begun][-1]
+                shown, off = lit(moved, by, at - moved.pictures.shape[1], near, off)
+                parts.append(shown)
+                stream = self._encoded(calls, parts[-1].pictures, stream)
+            sights = self._passed_on(carrying, walk.disparity, state, walk.begun, span.stop - 1)
+            latents, _ = _taken(calls, None)
+        return Moving(Moved.joined(parts), walk.on, latents[:, :, int(not span.lone) :], sights)
 
     def _passed_on(
         self, carrying: Carrying, disparity: Float[Tensor, "f h w"] | None, state: ClipState, picked: int, last: int
@@ -372,21 +380,6 @@ class LatentSeam(Seam):
     def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - the block seam's knows more
         """The frame of the video that the picture which moves is."""
         return span.start - 1
-
-    def _moved_latents(
-        self, moved: Moving, span: Span
-    ) -> tuple[Float[Tensor, "1 c l h w"], Float[Tensor, "1 4 l h w"]]:
-        """A moved picture encoded; and how much of each cell is really seen."""
-        first = int(not span.lone)
-        seen = moved.shown.shares(self.strides.time, self.strides.space)[None, :, first:]
-        if moved.latents is not None:
-            return moved.latents, seen
-        with Following(self.models.autoencoder, self.models.autoencoder.encode, None) as calls:
-            stream = Carried()
-            for pictures in moved.shown.pictures.split(AT_ONCE, dim=1):
-                stream = self._encoded(calls, pictures, stream)
-            found, _ = _taken(calls, None)
-        return found[:, :, first:], seen
 
     def _guides(
         self, script: Script, span: Span, moved: Moving | None, moves: Bool[Tensor, " l"], drawn: dict[str, Tensor]
@@ -439,6 +432,20 @@ class LatentSeam(Seam):
         if video is not None:
             calls.add(video[None].to(self.models.autoencoder.device, self.models.autoencoder.dtype))
         return stream
+
+
+def _parts(carrying: Carrying, ways: Sequence[Way], frames: int) -> Iterator[Moved]:
+    """A picture moved over so many frames, a few at a time; past the end of its way the last one is held."""
+    last = carrying.along(ways[:1])
+    count = last.pictures.shape[1]
+    yield last
+    for way in ways[1:]:
+        last = carrying.along([way])
+        count += last.pictures.shape[1]
+        yield last
+    if count < frames:
+        own = last.pictures.shape[1]
+        yield last.longer(own + frames - count).part(slice(own, None))
 
 
 def _taken(calls: Following, state: Any) -> tuple[Float[Tensor, "1 c l h w"], Any]:
