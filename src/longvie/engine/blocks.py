@@ -316,8 +316,10 @@ class BlockSeam(LatentSeam):
             state.moves.coming = self._coming(state.moves, span, state)
         return LiveReady(streams, state=state, movers=movers)
 
-    def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - as the other seam's
-        return state.picked if isinstance(state, LiveState) else -1
+    def _source(self, span: Span, state: ClipState) -> tuple[Float[Tensor, "3 1 h w"] | None, int]:
+        if isinstance(state, LiveState) and state.known is not None:
+            return state.known, state.picked
+        return super()._source(span, state)
 
     def _history(self, state: ClipState) -> None:  # noqa: ARG002 - as the other seam's
         return None

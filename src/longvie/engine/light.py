@@ -6,7 +6,7 @@ the other: slowly where all of it changes, as light does, at once where one thin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -32,12 +32,14 @@ class Turn:
         before, now: embeddings of the words.
         start: frame of the video at which they changed.
         frames: how many it takes.
+        known: a picture, and what it is wholly under the words now, as it was found out already; not saved.
     """
 
     before: Float[Tensor, "1 n d"]
     now: Float[Tensor, "1 n d"]
     start: int
     frames: int
+    known: tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"]] | None = field(default=None, compare=False, repr=False)
 
     def share(self, frames: Float[Tensor, " f"]) -> Float[Tensor, " f"]:
         """How far it has gone at some frames, from 0 to 1."""
@@ -71,13 +73,14 @@ class NewWords:
         """The change from frame `start` on, though nobody may see it there: what is out of the picture changes too.
 
         Args:
-            picture, disparity: of the frame before.
+            picture, disparity: the one that moves.
         """
         assert models.repainter is not None  # or no words would have been heard
         found = repainted(models.repainter, picture, disparity, self.before, self.now, 0.0)
         changed = float(((found - picture.float()).abs().mean(0) > SEEN).float().mean())
         seconds = LIGHT if changed > WHOLE else THING
-        return Turn(self.before, self.now, start, round(seconds * models.card.fps))
+        known = picture[:, 0].float(), found[:, 0].float()
+        return Turn(self.before, self.now, start, round(seconds * models.card.fps), known)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class NextLight:
 
     def on(self, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"] | None) -> Float[Tensor, "3 h w"]:
         """The picture wholly under the words now; as `controls.carried.Light` has it."""
+        known = self.turn.known
+        if known is not None and disparity is None and not self.begun and torch.equal(known[0], picture.to(known[0])):
+            return known[1]
         near = self.disparity if disparity is None else disparity
         told = self.turn.before, self.turn.now, self.begun
         return repainted(self.repainter, picture[:, None], None if near is None else near[None], *told)[:, 0]

@@ -370,16 +370,16 @@ class LatentSeam(Seam):
 
     def _turned(self, script: Script, span: Span, state: ClipState, heard: NewWords) -> ClipState:
         """With one more turn to other words on its way; those that are over are forgotten."""
-        if state.tail is None:
+        picture, picked = self._source(span, state)
+        if picture is None:
             return state
-        near = self._disparity(script, span, span.new - 1, span.new)
-        turn = heard.turn(self.models, state.tail, near, span.new)
-        under_way = tuple(it for it in state.turns if not it.over(self._picked(span, state)))
+        turn = heard.turn(self.models, picture, self._disparity(script, span, picked, picked + 1), span.new)
+        under_way = tuple(it for it in state.turns if not it.over(picked))
         return replace(state, turns=(*under_way, turn))
 
-    def _picked(self, span: Span, state: ClipState) -> int:  # noqa: ARG002 - the block seam's knows more
-        """The frame of the video that the picture which moves is."""
-        return span.start - 1
+    def _source(self, span: Span, state: ClipState) -> tuple[Float[Tensor, "3 1 h w"] | None, int]:
+        """The picture that moves, and the frame of the video that it is."""
+        return state.tail, span.start - 1
 
     def _guides(
         self, script: Script, span: Span, moved: Moving | None, moves: Bool[Tensor, " l"], drawn: dict[str, Tensor]
