@@ -17,10 +17,11 @@ from torch import Tensor
 from longvie import runtime
 from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
-from longvie.engine.blocks import BlockSeam, LiveState, Pasts
+from longvie.engine.blocks import BlockSeam, LiveState
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
 from longvie.engine.light import NewWords
 from longvie.engine.memory import Window
+from longvie.engine.pasts import Pasts
 from longvie.engine.script import Script, Span
 from longvie.engine.seam import Given, Ready
 from longvie.engine.session import Steering
