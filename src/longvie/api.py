@@ -415,6 +415,7 @@ def output_of(request: Request) -> runs.Output:
     return runs.Output(
         size=None if request.size == script.size else request.size,
         fps=None if request.fps == script.fps else request.fps,
+        crf=request.crf,
     )
 
 

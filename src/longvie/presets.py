@@ -147,6 +147,7 @@ class OutputSection:
 
     save_frames: bool | str = False
     save_video: bool | str = True
+    crf: int | None = field(default=None, metadata=within(0, 51))  # quality of the video, 0 is lossless; None: by size
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from longvie.engine.live import LiveConfig
 from longvie.engine.script import Direction, Script
 from longvie.errors import ConfigError, ControlError, InputError, MediaError, ScriptError
 from longvie.limits import LOCAL
-from longvie.media import VideoWriter, exact_rate, private_copy
+from longvie.media import VideoWriter, exact_rate, private_copy, quality
 from longvie.media.files import room_for, shown
 from longvie.models.models import Card
 from longvie.presets import SEEDS, LongVieConfig, Size, check_work
@@ -50,6 +50,7 @@ class Request:
         script: what the engine follows.
         engine: which engine makes it, and how.
         size, fps: of the video that is written; those of the script unless converted.
+        crf: its quality, 0 (lossless) to 51.
         reports: one sentence per control: what was loaded.
         warnings: sentences for the user.
         inputs: where the copies of its files lie, and those of files that are given on the way.
@@ -59,6 +60,7 @@ class Request:
     engine: ClipConfig | LiveConfig
     size: Size
     fps: float
+    crf: int
     reports: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     inputs: "Inputs | None" = field(default=None, repr=False, compare=False)
@@ -178,7 +180,8 @@ def prepare(
     reports = tuple(str(replace(report, notes=())) for report in loaded)
     noted = [f"{report.control}: {note}" for report in loaded for note in report.notes]
     warnings = (*noted, *opened.warnings, *script.warnings(spans), *_said_of(config, card, size, fps))
-    return Request(script, engine, size, fps, reports, warnings, inputs)
+    crf = quality(size) if config.output.crf is None else config.output.crf
+    return Request(script, engine, size, fps, crf, reports, warnings, inputs)
 
 
 def engine_config(config: LongVieConfig, card: Card) -> ClipConfig | LiveConfig:

@@ -16,6 +16,7 @@ from longvie.controls.paths import Paths
 from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
+from longvie.engine.fading import Fading
 from longvie.engine.light import NextLight, Told, Turn, lights, lit
 from longvie.engine.memory import Window
 from longvie.engine.pasts import Pasts
@@ -57,6 +58,7 @@ class Moves:
     by: tuple[NextLight, ...] = ()
     off: Float[Tensor, "3 H W"] | None = None
     coming: OnScreen | None = None  # the block after it, if it has been moved already
+    fading: Fading | None = None  # the last frame that was shown before it, over the first block that it is shown in
 
     def copy(self) -> "Moves":
         """The same, which goes its own way from here on."""
@@ -261,7 +263,8 @@ class BlockSeam(LatentSeam):
             return None
         strength = next(strength for direction, strength in self.on(script, span) if direction is tracks)
         shown, latents = self._taken(state.moves, span, state)
-        return Moving(shown, strength > 0, latents)
+        fading = state.moves.fading if state.picked == span.start - 1 else None
+        return Moving(shown, strength > 0, latents, fading=fading)
 
     def _on_the_way(
         self, script: Script, span: Span, state: LiveState, tracks: Direction, renewal: Renewal | None
@@ -273,6 +276,8 @@ class BlockSeam(LatentSeam):
         paths = self._paths(script, span, state.picked, tracks) if paths is None else paths
         carrying = Carrying(state.known[:, 0].float().cpu(), paths, state.sights, walked)
         moves = Moves(carrying, Carried(), state.picked - 1)
+        if state.last is not None and state.picked == span.start - 1:
+            moves.fading = Fading.of(state.last[:, 0].float().cpu(), [way for part in walked for way in part.ways])
         if state.picked:  # the first picture of a video is the first frame of its first block
             _, moves.stream = encode_span(
                 moves.carrying.take(1).pictures[:3], self.encode, moves.stream, stride=self.strides.time

@@ -189,11 +189,14 @@ def mended(
     disparity: Float[Tensor, "1 h w"] | None,
     words: Float[Tensor, "1 n d"],
 ) -> Float[Tensor, "3 1 h w"]:
-    """A picture under these words whose things have lost their colours, with these given back."""
+    """A picture under these words whose things have lost their colours, with these given back: nothing is said of words
+    before.
+    """
     weight = repainter.things.enter.weight
     near = torch.zeros_like(picture[0]) if disparity is None else disparity
     given = picture.transpose(0, 1).to(weight.device), near.to(weight.device)
-    gain, offset = repainter.things(*given, words.to(weight), words.to(weight), torch.zeros(1, device=weight.device))
+    now = words.to(weight)
+    gain, offset = repainter.things(*given, torch.zeros_like(now), now, torch.zeros(1, device=weight.device))
     made = applied(given[0], gain, offset).clamp(-1, 1)
     return made.transpose(0, 1).to(picture)
 

@@ -16,6 +16,7 @@ from longvie.controls.paths import Paths, Way
 from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
+from longvie.engine.fading import Fading
 from longvie.engine.light import Told, lights, lit, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
@@ -43,6 +44,7 @@ class Given:
     beats: Float[Tensor, "1 l 4"] | None = None
     guides: Float[Tensor, "1 g f H W"] | None = None  # for the decoder
     known: Moved | None = None  # the picture that moves, at the last frame
+    fading: Fading | None = None  # what was shown before, over the first frames
 
     def arguments(self, place: torch.device) -> dict[str, Any]:
         """For the transformer's call."""
@@ -121,6 +123,7 @@ class Moving:
     on: Bool[Tensor, "1 l"]
     latents: Float[Tensor, "1 c l h w"]
     sights: tuple[Sight, ...] | None = None  # for the next span, where this one changes them
+    fading: Fading | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,7 @@ class LatentSeam(Seam):
             beats=self.beats(script, span),
             guides=self._guides(script, span, moved, moves, drawn) if models.autoencoder.guides else None,
             known=moved.shown.part(slice(-1, None)) if moved is not None and bool(moves[-1]) else None,
+            fading=None if moved is None or not bool(moves[0]) else moved.fading,
         )
         sights = () if moved is None else moved.sights
         return given, replace(state, controls=states, sights=state.sights if sights is None else sights)
@@ -251,17 +255,19 @@ class LatentSeam(Seam):
         given: Given,
     ) -> Iterator[tuple[Float[Tensor, "3 f H W"], ClipState | None]]:
         """New frames as they are decoded; with the last ones, the state for the next clip."""
-        shown, tail = span.start, state.tail
+        shown, tail, last = span.start, state.tail, state.last
         where, autoencoder = f"clip {span.clip}", self.models.autoencoder
         pieces = decoded(latents, autoencoder, state.decoder, where, guides=given.guides, at_once=self.at_once)
-        for frames, decoder in pieces:
+        for made, decoder in pieces:
+            frames = made if given.fading is None else given.fading.over(made, shown - span.start)
             shown += frames.shape[1]
             if self.models.card.holds == "moved" and frames.shape[1]:
-                tail = frames[:, -1:].clone()
+                tail, last = made[:, -1:].clone(), frames[:, -1:].clone()
                 if shown == span.stop and given.known is not None:
                     picture, kept = given.known.pictures[:, -1].to(tail), given.known.kept[:, -1].to(tail.device)
                     tail = remembered(tail[:, 0], picture, kept)[:, None]
-            yield frames, self._after(latents, span, replace(state, tail=tail), decoder) if shown == span.stop else None
+            after = replace(state, tail=tail, last=last)
+            yield frames, self._after(latents, span, after, decoder) if shown == span.stop else None
 
     def _after(self, latents: Tensor, span: Span, state: ClipState, decoder: AutoencoderState) -> ClipState:
         anchor = latents[:, :, :1].clone() if state.anchor is None else state.anchor
@@ -336,7 +342,9 @@ class LatentSeam(Seam):
                 stream = self._encoded(calls, parts[-1].pictures, stream)
             sights = self._passed_on(carrying, walk.disparity, state, walk.begun, span.stop - 1)
             latents, _ = _taken(calls, None)
-        return Moving(Moved.joined(parts), walk.on, latents[:, :, int(not span.lone) :], sights)
+        last = None if span.lone else state.last
+        fading = None if last is None else Fading.of(last[:, 0].float().cpu(), walk.ways)
+        return Moving(Moved.joined(parts), walk.on, latents[:, :, int(not span.lone) :], sights, fading)
 
     def _passed_on(
         self, carrying: Carrying, disparity: Float[Tensor, "f h w"] | None, state: ClipState, picked: int, last: int

@@ -33,6 +33,7 @@ class ClipState:
         decoder: of the video (latent seam).
         controls: what the encoder remembers of each control that is on, by its name (latent seam).
         tail: the last frames (pixel seam; one of them in the latent seam, if the model carries pictures).
+        last: the last frame as it was shown, of models that carry pictures (latent seam).
         turns: changes of words that are on their way to be seen (latent seam).
         sights: pictures of places that were seen before, from the picture that moves (latent seam).
     """
@@ -45,6 +46,7 @@ class ClipState:
     decoder: AutoencoderState | None = None
     controls: Mapping[str, AutoencoderState] = field(default_factory=dict)
     tail: Float[Tensor, "3 f H W"] | None = None
+    last: Float[Tensor, "3 1 H W"] | None = None
     turns: tuple[Turn, ...] = ()
     sights: tuple[Sight, ...] = ()
 
@@ -54,7 +56,7 @@ class ClipState:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file holds of it."""
-        named = {name: getattr(self, name) for name in ("anchor", "recent", "tail")}
+        named = {name: getattr(self, name) for name in ("anchor", "recent", "tail", "last")}
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         for at, turn in enumerate(self.turns):
             tensors |= {f"turn.{at}.before": turn.before, f"turn.{at}.now": turn.now}
@@ -119,7 +121,7 @@ class ClipState:
                 Sight(**{name: tensors[f"sight.{at}.{name}"].cpu() for name in SIGHT}, light=int(light))
                 for at, light in enumerate(facts["sights"])
             ),
-            **{name: tensors.get(name) for name in ("anchor", "recent", "tail")},
+            **{name: tensors.get(name) for name in ("anchor", "recent", "tail", "last")},
         }
 
 

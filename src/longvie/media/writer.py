@@ -34,6 +34,7 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 _BITEXACT = {"fflags": "+bitexact", "flush_packets": "1"}  # no library versions, no time of day; nothing held back
 _FRAGMENTED = _BITEXACT | {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _PLAIN = _BITEXACT | {"movflags": "faststart"}  # the index in front, so that a browser can begin at once
+FINE, USUAL, SMALL = 4, 18, 240  # crf of small pictures and of others; rows below which a picture is small
 _REPEATABLE = "cpu-independent=1"  # else x264 codes one small video in thirty another way, by what lay in memory before
 _FROM_RGB = (
     Interpolation.BICUBIC
@@ -42,6 +43,15 @@ _FROM_RGB = (
     | Interpolation.ACCURATE_RND
     | Interpolation.BITEXACT
 )
+
+
+def quality(size: Size) -> int:
+    """The crf at which coding is not seen: small pictures are looked at enlarged, and every key frame as a jolt.
+
+    Args:
+        size: height and width.
+    """
+    return FINE if size[0] < SMALL else USUAL
 
 
 class VideoWriter:

@@ -20,7 +20,7 @@ from longvie.runs.facts import rate
 
 FOLDERS = ("video", "state")
 LONGEST = 81  # frames for which room is looked for at a time
-BITS_PER_PIXEL = 1.0  # of video, on the safe side: for the check whether a part will fit on the disk
+BITS_PER_PIXEL = 2.5  # of video, on the safe side: for the check whether a part will fit on the disk
 
 
 class Parts:

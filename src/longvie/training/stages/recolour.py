@@ -21,8 +21,8 @@ SAMPLES = 16  # of a batch
 HALVED = 0.7  # of the schedule, during which pictures have half their size: four times as many are seen
 SEEN = 0.004  # mean change of a picture, of the range of 2, from which on a moment is learnt from
 ON_THE_WAY = 0.1  # of the samples, pictures that are between the words before and those now
-SAME = 0.5  # of them, words that stay: what is wanted is what they say, whatever the picture has become
-WORN, WORN_SAME = 0.15, 0.8  # share of pictures whose things have lost their colours; where words stay
+MENDED = 0.5  # of them, those whose words before are unknown: what is wanted is what words say, whatever is there
+WORN, WORN_MENDED = 0.15, 0.8  # share of pictures whose things have lost their colours; of those that are mended
 FLAT = 0.1  # of them, those whose depth is not known
 ROUND = 0.15  # errors below which count as their squares: who cannot tell yet which thing is meant would change nothing
 WEIGHED, LITTLE = 0.2, 0.005  # mean change of a picture at which errors count as they are; what holds little ones
@@ -53,7 +53,7 @@ class RecolourStage(Stage):
         return self.model.things.enter.weight.device
 
     def forward(self, random: np.random.Generator, share: float) -> tuple[Tensor, dict[str, float]]:
-        asked = self._batch(self.moments, random, SAMPLES * self.scale, SAME)
+        asked = self._batch(self.moments, random, SAMPLES * self.scale, MENDED)
         asked = asked.halved() if share < HALVED else asked
         noise = NOISE * torch.randn_like(asked.source)
         source, target = asked.source + noise, asked.target + noise
@@ -67,17 +67,17 @@ class RecolourStage(Stage):
         figures = {"error": float((made - target).detach().abs().mean()), "pointed": float(belongs.detach())}
         return (weight * error).mean() + POINTED * belongs, figures
 
-    def _batch(self, moments: list[Variants], random: np.random.Generator, count: int, same: float) -> "_Asked":
+    def _batch(self, moments: list[Variants], random: np.random.Generator, count: int, mended: float) -> "_Asked":
         """Moments drawn at random.
 
         Args:
-            same: share of them whose words stay.
+            mended: share of them that are as words say, but for what has worn off; nothing is said of words before.
         """
         sources, targets, depths, numbers, words, texts, ways, stays = [], [], [], [], [], [], [], []
         for _ in range(count):
             moment = moments[int(random.integers(len(moments)))]
             i, j = random.permutation(2).tolist()  # these two differ in the colour of one thing
-            stays.append(random.random() < same)
+            stays.append(random.random() < mended)
             i, j = (int(random.integers(len(moment.captions))),) * 2 if stays[-1] else (i, j)
             way = float(random.random()) if random.random() < ON_THE_WAY else 0.0
             pictures = moment.pictures[[i, j]].permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -89,11 +89,12 @@ class RecolourStage(Stage):
             depths.append(disparity * (random.random() >= FLAT))
             numbers.append(things)
             words.append(self._tokens(moment.captions[j])[things])
-            texts.append((self._read(moment.captions[i]), self._read(moment.captions[j])))
+            now = self._read(moment.captions[j])
+            texts.append((torch.zeros_like(now) if stays[-1] else self._read(moment.captions[i]), now))
             ways.append(way)
         before, now = (torch.cat(side).to(self.device) for side in zip(*texts, strict=True))
         source, things = torch.stack(sources), torch.stack(numbers)
-        wears = torch.from_numpy(random.random(count) < np.where(stays, WORN_SAME, WORN))[:, None, None, None]
+        wears = torch.from_numpy(random.random(count) < np.where(stays, WORN_MENDED, WORN))[:, None, None, None]
         source = torch.where(wears, worn(source, things, TOLD, random), source)
         target, disparity, told = (torch.stack(it).to(self.device) for it in (targets, depths, words))
         along = torch.tensor(ways, device=self.device)
@@ -119,21 +120,21 @@ class RecolourStage(Stage):
 
     def figures(self) -> dict[str, float]:
         """Mean error on moments of test scenes, of the range of 2, and that of leaving the picture as it is: where one
-        thing becomes another colour, and where words stay and things have lost theirs.
+        thing becomes another colour, and where things have lost theirs.
         """
         found = dict[str, float]()
-        for same, (name, plain) in enumerate((("held_out", "as_it_was"), ("mended", "worn"))):
-            source, made, target = self._made(JUDGED, same)
+        for mended, (name, plain) in enumerate((("held_out", "as_it_was"), ("mended", "worn"))):
+            source, made, target = self._made(JUDGED, mended)
             found[name], found[plain] = (float((it - target).abs().mean()) for it in (made, source))
         return found
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Moments of test scenes: before, what is made of them, after; below, those whose words stay."""
-        shown = [torch.cat(list(row), dim=2) for same in (0, 1) for row in self._made(SHOWN, same)]
+        """Moments of test scenes: before, what is made of them, after; below, those that are mended."""
+        shown = [torch.cat(list(row), dim=2) for mended in (0, 1) for row in self._made(SHOWN, mended)]
         return ((torch.cat(shown, dim=1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
-    def _made(self, count: int, same: float) -> tuple[Tensor, Tensor, Tensor]:
-        asked = self._batch(self.unknown, np.random.Generator(np.random.PCG64(5)), count, same)
+    def _made(self, count: int, mended: float) -> tuple[Tensor, Tensor, Tensor]:
+        asked = self._batch(self.unknown, np.random.Generator(np.random.PCG64(5)), count, mended)
         gain, offset = self.model.things(asked.source, asked.disparity, *asked.said, asked.along)
         return asked.source, applied(asked.source, gain, offset).clamp(-1, 1), asked.target
 
