@@ -16,7 +16,7 @@ from longvie.data import variants
 from longvie.engine import light
 from longvie.engine.blocks import LiveState
 from longvie.engine.clip import ClipEngine
-from longvie.engine.light import Told, Turn, lights, lit
+from longvie.engine.light import NewWords, Turn, lights, lit
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.state import ClipState
 from longvie.models.models import Models
@@ -142,7 +142,7 @@ def test_a_picture_that_moves_in_two_lights_moves_the_same_way_in_both(repainter
 
 def test_light_takes_its_time_and_a_thing_does_not(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = replace(models, card=replace(models.card, holds="moved"))
-    words, before = Told(BEFORE, NOW, new=True), picture()
+    words, before = NewWords(BEFORE, NOW), picture()
 
     def turn(part: float) -> Turn:
         changed = before.clone()

@@ -42,11 +42,12 @@ def test_pointing_costs_nothing_where_it_is_right() -> None:
     assert float(recolour._belongs([right, -right], words)) > 5
 
 
-def test_what_has_worn_off_is_wanted_as_words_say(stage: RecolourStage) -> None:
-    asked = stage._batch(stage.moments, np.random.default_rng(0), 12, 1.0)
-    off = (asked.source - asked.target).abs().sum(1) > 0
-    assert bool(off.any()) and not bool(off[asked.words < 0].any())
-    assert not bool(asked.said[0].any()) and bool(asked.said[1].any())
+def test_faded_pictures_lose_as_much_as_they_are_told_to() -> None:
+    pictures = torch.rand(2, 3, 16, 24) * 2 - 1
+    faded = recolour._faded(pictures, torch.tensor([0.0, 1.0]), 3)
+    assert torch.equal(faded[0], pictures[0])
+    spread = lambda picture: float(picture.std(0).mean())  # noqa: E731
+    assert spread(faded[1]) < 0.5 * spread(pictures[1])
 
 
 def test_it_learns_from_a_batch_and_points(stage: RecolourStage) -> None:

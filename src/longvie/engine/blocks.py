@@ -17,11 +17,11 @@ from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.fading import Fading
-from longvie.engine.light import NextLight, Told, Turn, lights, lit
+from longvie.engine.light import NewWords, NextLight, Turn, lights, lit
 from longvie.engine.memory import Window
 from longvie.engine.pasts import Pasts
 from longvie.engine.script import Direction, Script, Span
-from longvie.engine.seam import LatentSeam, Moving, Ready
+from longvie.engine.seam import Given, LatentSeam, Moving, Ready
 from longvie.engine.state import ClipState, opened
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.models import Models
@@ -159,13 +159,23 @@ class BlockSeam(LatentSeam):
             return None
         return conditioning.given(latents, torch.ones(1, latents.shape[2], device=latents.device))
 
-    def _known(self, script: Script, span: Span, state: ClipState, told: Told | None, ready: Ready | None) -> ClipState:
+    def given(
+        self,
+        script: Script,
+        span: Span,
+        state: ClipState,
+        heard: NewWords | None = None,
+        ready: Ready | None = None,
+    ) -> tuple[Given, ClipState]:
+        """What the transformer is told in this span, and the state with controls and known picture moved on."""
         assert isinstance(state, LiveState)
         known = ready if isinstance(ready, LiveReady) and _same(ready.movers, self._signals(script, span)) else None
         if known is not None and known.state is not None:
             kept = {name: getattr(known.state, name) for name in ("known", "picked", "follows", "moves", "sights")}
-            return replace(state, **kept)
-        return self._ready(script, span, state, None if known is None else known.renewal, told)
+            state = replace(state, **kept)
+        else:
+            state = self._ready(script, span, state, None if known is None else known.renewal)
+        return super().given(script, span, state, heard, ready)
 
     def ready(self, script: Script, span: Span, state: ClipState) -> LiveReady:
         """What of a block can be made while the one before it is: its controls, and the picture that moves, or the way
@@ -224,14 +234,7 @@ class BlockSeam(LatentSeam):
         carrying = Carrying(state.known[:, 0].float().cpu(), paths)
         return self._passed_on(carrying, disparity, state, state.picked, span.start - 1)
 
-    def _ready(
-        self,
-        script: Script,
-        span: Span,
-        state: LiveState,
-        renewal: Renewal | None = None,
-        told: Told | None = None,
-    ) -> LiveState:
+    def _ready(self, script: Script, span: Span, state: LiveState, renewal: Renewal | None = None) -> LiveState:
         """With a known picture on its way to here."""
         tracks, _ = self._movers(script, span)
         if tracks is None or self.models.card.holds != "moved":
@@ -239,7 +242,7 @@ class BlockSeam(LatentSeam):
         if renewal is None and self._renews(script, span, state):
             renewal = self._renewal(script, span, state)
         if renewal is not None:
-            known = script.picture if span.lone else self._mended(script, span, state, told).tail
+            known = script.picture if span.lone else state.tail
             named = {"picked": renewal.picked, "follows": renewal.follows, "sights": renewal.sights}
             state = replace(state, known=known, moves=None, **named)
         if state.known is None or state.picked >= tracks.signal.frames:

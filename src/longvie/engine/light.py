@@ -16,7 +16,7 @@ from torch.nn import functional
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
 from longvie.models.models import Models
-from longvie.models.repainter import Repainter, applied
+from longvie.models.repainter import Repainter
 
 LIGHT, THING = 2.5, 0.5  # seconds from the words before to those now, where light changes, and where a thing does
 WHOLE = 0.5  # share of the picture that changes, from which on it is the light
@@ -52,24 +52,20 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Words as a span begins, as embeddings.
-
-    Attributes:
-        before, now: those of the span before, and its own.
-        new: whether they differ.
-    """
+class NewWords:
+    """Words that change as a span begins, as embeddings."""
 
     before: Float[Tensor, "1 n d"]
     now: Float[Tensor, "1 n d"]
-    new: bool
 
     @classmethod
-    def of(cls, models: Models, read: Callable[[str], Float[Tensor, "1 n d"]], before: str, now: str) -> "Told | None":
-        """Those that a picture can be brought under; None where these models carry none."""
-        if models.card.holds != "moved" or models.repainter is None:
+    def of(
+        cls, models: Models, read: Callable[[str], Float[Tensor, "1 n d"]], before: str, now: str
+    ) -> "NewWords | None":
+        """Those that a picture can be brought under; None where they are the same, or these models carry no picture."""
+        if before == now or models.card.holds != "moved" or models.repainter is None:
             return None
-        return cls(read(before), read(now), before != now)
+        return cls(read(before), read(now))
 
     def turn(
         self, models: Models, picture: Float[Tensor, "3 1 h w"], disparity: Float[Tensor, "1 h w"] | None, start: int
@@ -85,13 +81,6 @@ class Told:
         seconds = LIGHT if changed > WHOLE else THING
         known = picture[:, 0].float(), found[:, 0].float()
         return Turn(self.before, self.now, start, round(seconds * models.card.fps), known)
-
-    def mended(
-        self, models: Models, picture: Float[Tensor, "3 1 h w"], disparity: Float[Tensor, "1 h w"] | None
-    ) -> Float[Tensor, "3 1 h w"]:
-        """A picture of the span before, its things in the colours that its words give them."""
-        assert models.repainter is not None
-        return mended(models.repainter, picture, disparity, self.before)
 
 
 @dataclass(frozen=True)
@@ -180,25 +169,6 @@ def sight_lit(repainter: Repainter | None, sight: Sight, turns: Sequence[Turn], 
         there = repainted(repainter, picture[:, None].float(), near, turn.before, turn.now, begun)[:, 0]
         picture = picture.float().lerp(there, (share - begun) / (1 - begun)).to(sight.picture)
     return replace(sight, picture=picture, light=frame)
-
-
-@torch.no_grad()
-def mended(
-    repainter: Repainter,
-    picture: Float[Tensor, "3 1 h w"],
-    disparity: Float[Tensor, "1 h w"] | None,
-    words: Float[Tensor, "1 n d"],
-) -> Float[Tensor, "3 1 h w"]:
-    """A picture under these words whose things have lost their colours, with these given back: nothing is said of words
-    before.
-    """
-    weight = repainter.things.enter.weight
-    near = torch.zeros_like(picture[0]) if disparity is None else disparity
-    given = picture.transpose(0, 1).to(weight.device), near.to(weight.device)
-    now = words.to(weight)
-    gain, offset = repainter.things(*given, torch.zeros_like(now), now, torch.zeros(1, device=weight.device))
-    made = applied(given[0], gain, offset).clamp(-1, 1)
-    return made.transpose(0, 1).to(picture)
 
 
 @torch.no_grad()

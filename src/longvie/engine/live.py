@@ -19,7 +19,7 @@ from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.blocks import BlockSeam, LiveState
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
-from longvie.engine.light import Told
+from longvie.engine.light import NewWords
 from longvie.engine.memory import Window
 from longvie.engine.pasts import Pasts
 from longvie.engine.script import Script, Span
@@ -250,10 +250,10 @@ class LiveEngine:
         self, beside: Ahead[Ready], script: Script, span: Span, state: LiveState, words: Words, ready: Ready | None
     ) -> tuple[Given, ClipState]:
         """What the network is told; under other words, while the memory is made anew."""
-        told = Told.of(self.models, words, state.heard or span.prompt, span.prompt)
-        work = partial(self.seam.given, script, span, state, told, ready)
         if state.heard in ("", span.prompt):
-            return work()
+            return self.seam.given(script, span, state, None, ready)
+        heard = NewWords.of(self.models, words, state.heard, span.prompt)
+        work = partial(self.seam.given, script, span, state, heard, ready)
         return beside.beside(work, partial(self.hear, state, span, words))
 
     @property

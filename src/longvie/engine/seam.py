@@ -17,7 +17,7 @@ from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.fading import Fading
-from longvie.engine.light import Told, lights, lit, sight_lit
+from longvie.engine.light import NewWords, lights, lit, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -220,18 +220,17 @@ class LatentSeam(Seam):
         script: Script,
         span: Span,
         state: ClipState,
-        told: Told | None = None,
+        heard: NewWords | None = None,
         ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
-        """What the transformer is told in this span, and the state with the controls' encoders moved on; where the
-        words are new, with a turn to them. Some of it may be `ready`.
+        """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
+        are `heard` that are new, with a turn to them. Some of it may be `ready`.
         """
         models = self.models
         inputs, states, drawn = self._controls(script, span, state, ready)
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
-        state = self._known(script, span, state, told, ready)
-        state = self._turned(script, span, state, told) if told is not None and told.new else state
+        state = state if heard is None else self._turned(script, span, state, heard)
         moved = self._moved(script, span, state, ready) if models.card.holds == "moved" else None
         condition, moves = self._condition(script, span, state, moved)
         given = Given(
@@ -377,33 +376,12 @@ class LatentSeam(Seam):
         way = Paths(places, seen, script.size, disparity)
         return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)
 
-    def _known(
-        self,
-        script: Script,
-        span: Span,
-        state: ClipState,
-        told: Told | None,
-        ready: Ready | None,  # noqa: ARG002 - of the live one's picture something may be
-    ) -> ClipState:
-        """With the picture that moves from here on."""
-        return self._mended(script, span, state, told)
-
-    def _mended(self, script: Script, span: Span, state: ClipState, told: Told | None) -> ClipState:
-        """The last frame that was made, about to move: its things take the colours that words give them, unless these
-        are just changing.
-        """
-        picked = span.start - 1
-        if told is None or span.lone or state.tail is None or not all(turn.over(picked) for turn in state.turns):
-            return state
-        near = self._disparity(script, span, picked, picked + 1)
-        return replace(state, tail=told.mended(self.models, state.tail, near))
-
-    def _turned(self, script: Script, span: Span, state: ClipState, told: Told) -> ClipState:
+    def _turned(self, script: Script, span: Span, state: ClipState, heard: NewWords) -> ClipState:
         """With one more turn to other words on its way; those that are over are forgotten."""
         picture, picked = self._source(span, state)
         if picture is None:
             return state
-        turn = told.turn(self.models, picture, self._disparity(script, span, picked, picked + 1), span.new)
+        turn = heard.turn(self.models, picture, self._disparity(script, span, picked, picked + 1), span.new)
         under_way = tuple(it for it in state.turns if not it.over(picked))
         return replace(state, turns=(*under_way, turn))
 

@@ -97,7 +97,7 @@ TRAINED = (  # take minutes
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
-AGAIN = 0.5  # of the rates of base and recolour, where they go on from a finished model
+AGAIN = 0.5  # of base's rates, where it goes on from a finished model
 SIZE = (96, 176)  # height and width of its pictures
 HELD_OUT_LONG = 2  # long videos of test scenes
 HELD_OUT_VARIANTS = 100  # moments of test scenes
@@ -462,7 +462,7 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
     begun = (folder.parent / ORIGIN).exists()
     if stage.name in ("history", "likely", "causal", "distill", "long") or begun:  # they go on from what is trained
         recipe = replace(recipe, warmup=50, hold=0.1)
-    if stage.name in ("base", "recolour") and begun:
+    if stage.name == "base" and begun:
         recipe = replace(recipe, rate=AGAIN * recipe.rate, matrices=AGAIN * recipe.matrices)
     return Trainer(stage, recipe, folder, cpu=device == "cpu")
 

@@ -1,6 +1,5 @@
 """Stage `recolour`: what other words make of single things, from moments of which one thing has two colours."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,26 +13,27 @@ from longvie.data.variants import TOLD, UNTOLD, Variants
 from longvie.models.encoders import WordEncoder
 from longvie.models.relighter import PATCH
 from longvie.models.repainter import Repainter, applied
-from longvie.training.mending import worn
 from longvie.training.trainer import Stage
 
 SAMPLES = 16  # of a batch
 HALVED = 0.7  # of the schedule, during which pictures have half their size: four times as many are seen
 SEEN = 0.004  # mean change of a picture, of the range of 2, from which on a moment is learnt from
 ON_THE_WAY = 0.1  # of the samples, pictures that are between the words before and those now
-MENDED = 0.5  # of them, those whose words before are unknown: what is wanted is what words say, whatever is there
-WORN, WORN_MENDED = 0.15, 0.8  # share of pictures whose things have lost their colours; of those that are mended
+SAME = 0.15  # of them, words that stay
 FLAT = 0.1  # of them, those whose depth is not known
 ROUND = 0.15  # errors below which count as their squares: who cannot tell yet which thing is meant would change nothing
 WEIGHED, LITTLE = 0.2, 0.005  # mean change of a picture at which errors count as they are; what holds little ones
 POINTED = 0.1  # weight of which words tell of a place
 ARTICLE = "▁a"  # the token that a thing begins with, in captions; the one behind it stands for the thing
 NOISE = 0.02  # standard deviation of what a decoder leaves on pictures; nobody can know it, so it is wanted as well
+FADED, FADED_SAME = 0.15, 0.7  # share of pictures whose colours are off, which words may give back; where words stay
+BLOTCHES = (3, 24)  # cells of a side, of such blotches
+BLOTCHED = 0.12  # their standard deviation, of the range of 2
 SHOWN, JUDGED = 6, 64  # moments of the sheet, and those that tell how good it is
 
 
 class RecolourStage(Stage):
-    """A picture under some words → the same moment with one thing of another colour, and all things in their own."""
+    """A picture under some words → the same moment with one thing of another colour."""
 
     name: ClassVar[str] = "recolour"
 
@@ -53,12 +53,17 @@ class RecolourStage(Stage):
         return self.model.things.enter.weight.device
 
     def forward(self, random: np.random.Generator, share: float) -> tuple[Tensor, dict[str, float]]:
-        asked = self._batch(self.moments, random, SAMPLES * self.scale, MENDED)
-        asked = asked.halved() if share < HALVED else asked
-        noise = NOISE * torch.randn_like(asked.source)
-        source, target = asked.source + noise, asked.target + noise
-        gain, offset, pointed = self.model.things.answers(source, asked.disparity, *asked.said, asked.along)
-        belongs = _belongs(pointed, asked.words)
+        source, target, disparity, words, said, along = self._batch(self.moments, random, SAMPLES * self.scale)
+        if share < HALVED:
+            source, target = (functional.avg_pool2d(it, 2) for it in (source, target))
+            disparity, words = disparity[:, ::2, ::2], words[:, ::2, ::2]
+        stays = np.array([torch.equal(*both) for both in zip(*said, strict=True)])
+        off = random.uniform(0, 1, len(source)) * (random.random(len(source)) < np.where(stays, FADED_SAME, FADED))
+        source = _faded(source, torch.from_numpy(off).to(source), int(random.integers(*BLOTCHES)))
+        noise = NOISE * torch.randn_like(source)
+        source, target = source + noise, target + noise
+        gain, offset, pointed = self.model.things.answers(source, disparity, *said, along)
+        belongs = _belongs(pointed, words)
         with torch.autocast(self.device.type, enabled=False):  # differences of near numbers: not in bfloat16
             made = applied(source, gain, offset)
             error = (((made - target).square() + ROUND**2).sqrt() - ROUND).mean((1, 2, 3))
@@ -67,38 +72,31 @@ class RecolourStage(Stage):
         figures = {"error": float((made - target).detach().abs().mean()), "pointed": float(belongs.detach())}
         return (weight * error).mean() + POINTED * belongs, figures
 
-    def _batch(self, moments: list[Variants], random: np.random.Generator, count: int, mended: float) -> "_Asked":
-        """Moments drawn at random.
-
-        Args:
-            mended: share of them that are as words say, but for what has worn off; nothing is said of words before.
+    def _batch(
+        self, moments: list[Variants], random: np.random.Generator, count: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+        """Pictures before and after, disparity, the token that tells of each pixel or -1, both texts, and how far the
+        pictures are on the way.
         """
-        sources, targets, depths, numbers, words, texts, ways, stays = [], [], [], [], [], [], [], []
+        sources, targets, depths, words, texts, ways = [], [], [], [], [], []
         for _ in range(count):
             moment = moments[int(random.integers(len(moments)))]
             i, j = random.permutation(2).tolist()  # these two differ in the colour of one thing
-            stays.append(random.random() < mended)
-            i, j = (int(random.integers(len(moment.captions))),) * 2 if stays[-1] else (i, j)
+            j = i if random.random() < SAME else j
             way = float(random.random()) if random.random() < ON_THE_WAY else 0.0
             pictures = moment.pictures[[i, j]].permute(0, 3, 1, 2).float() / 127.5 - 1
-            disparity, things = moment.disparity.float(), moment.things.int()
+            disparity, told = moment.disparity.float(), self._tokens(moment.captions[j])[moment.things.int()]
             if random.random() < 0.5:
-                pictures, disparity, things = pictures.flip(-1), disparity.flip(-1), things.flip(-1)
+                pictures, disparity, told = pictures.flip(-1), disparity.flip(-1), told.flip(-1)
             sources.append(pictures[0].lerp(pictures[1], way))
             targets.append(pictures[1])
             depths.append(disparity * (random.random() >= FLAT))
-            numbers.append(things)
-            words.append(self._tokens(moment.captions[j])[things])
-            now = self._read(moment.captions[j])
-            texts.append((torch.zeros_like(now) if stays[-1] else self._read(moment.captions[i]), now))
+            words.append(told)
+            texts.append((self._read(moment.captions[i]), self._read(moment.captions[j])))
             ways.append(way)
         before, now = (torch.cat(side).to(self.device) for side in zip(*texts, strict=True))
-        source, things = torch.stack(sources), torch.stack(numbers)
-        wears = torch.from_numpy(random.random(count) < np.where(stays, WORN_MENDED, WORN))[:, None, None, None]
-        source = torch.where(wears, worn(source, things, TOLD, random), source)
-        target, disparity, told = (torch.stack(it).to(self.device) for it in (targets, depths, words))
-        along = torch.tensor(ways, device=self.device)
-        return _Asked(source.to(self.device), target, disparity, told, (before, now), along)
+        source, target, disparity, told = (torch.stack(it).to(self.device) for it in (sources, targets, depths, words))
+        return source, target, disparity, told, (before, now), torch.tensor(ways, device=self.device)
 
     def _tokens(self, caption: str) -> Int64[Tensor, " 256"]:
         """Where in a caption the token stands for each number of a thing; -1 for what it does not tell of."""
@@ -119,52 +117,24 @@ class RecolourStage(Stage):
         return [it for part in (things.blocks, things.reader, things.gist) for it in part.parameters() if it.ndim == 2]
 
     def figures(self) -> dict[str, float]:
-        """Mean error on moments of test scenes, of the range of 2, and that of leaving the picture as it is: where one
-        thing becomes another colour, and where things have lost theirs.
-        """
-        found = dict[str, float]()
-        for mended, (name, plain) in enumerate((("held_out", "as_it_was"), ("mended", "worn"))):
-            source, made, target = self._made(JUDGED, mended)
-            found[name], found[plain] = (float((it - target).abs().mean()) for it in (made, source))
-        return found
+        """Mean error on moments of test scenes, of the range of 2; and that of leaving the picture as it is."""
+        source, made, target = self._made(JUDGED)
+        error, plain = ((it - target).abs().mean() for it in (made, source))
+        return {"held_out": float(error), "as_it_was": float(plain)}
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Moments of test scenes: before, what is made of them, after; below, those that are mended."""
-        shown = [torch.cat(list(row), dim=2) for mended in (0, 1) for row in self._made(SHOWN, mended)]
-        return ((torch.cat(shown, dim=1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+        """Moments of test scenes: before, what is made of them, after."""
+        rows = torch.cat([torch.cat(list(row), dim=2) for row in self._made(SHOWN)], dim=1)
+        return ((rows + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
-    def _made(self, count: int, mended: float) -> tuple[Tensor, Tensor, Tensor]:
-        asked = self._batch(self.unknown, np.random.Generator(np.random.PCG64(5)), count, mended)
-        gain, offset = self.model.things(asked.source, asked.disparity, *asked.said, asked.along)
-        return asked.source, applied(asked.source, gain, offset).clamp(-1, 1), asked.target
+    def _made(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        random = np.random.Generator(np.random.PCG64(5))
+        source, target, disparity, _, said, along = self._batch(self.unknown, random, count)
+        gain, offset = self.model.things(source, disparity, *said, along)
+        return source, applied(source, gain, offset).clamp(-1, 1), target
 
     def export(self, folder: Path) -> None:
         self.model.save_pretrained(folder / "repainter")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A batch.
-
-    Attributes:
-        source, target: pictures before and after.
-        words: the token that tells of each pixel, or -1.
-        said: both texts.
-        along: how far the pictures are on the way.
-    """
-
-    source: Float[Tensor, "b 3 h w"]
-    target: Float[Tensor, "b 3 h w"]
-    disparity: Float[Tensor, "b h w"]
-    words: Int64[Tensor, "b h w"]
-    said: tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"]]
-    along: Float[Tensor, " b"]
-
-    def halved(self) -> "_Asked":
-        """At half of its size."""
-        source, target = (functional.avg_pool2d(it, 2) for it in (self.source, self.target))
-        coarse = {"disparity": self.disparity[:, ::2, ::2], "words": self.words[:, ::2, ::2]}
-        return replace(self, source=source, target=target, **coarse)
 
 
 def _changed(moment: Variants) -> bool:
@@ -185,3 +155,12 @@ def _belongs(pointed: list[Float[Tensor, "b p n"]], words: Int64[Tensor, "b h w"
         for some in (told < 0, told >= 0):
             total = total + (apart * some).sum() / some.sum().clamp(min=1)
     return total / (2 * len(pointed))
+
+
+def _faded(pictures: Float[Tensor, "b 3 h w"], share: Float[Tensor, " b"], cells: int) -> Float[Tensor, "b 3 h w"]:
+    """Pictures that have lost a share of their colours, and have blotches."""
+    share = share[:, None, None, None]
+    pale = pictures.lerp(pictures.mean(1, keepdim=True).expand_as(pictures), share)
+    blotches = torch.randn(len(pictures), 3, cells, 2 * cells, device=pictures.device)
+    wide = functional.interpolate(blotches, size=pictures.shape[2:], mode="bilinear")
+    return (pale + BLOTCHED * share * wide).clamp(-1, 1)
