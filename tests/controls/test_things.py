@@ -46,8 +46,8 @@ def test_a_thing_keeps_its_number_while_it_moves_and_where_another_stands_before
     assert middle[8] == wide and middle[28] == wide and passing != wide and last[30] == passing
 
 
-def test_a_thing_elsewhere_is_a_new_one_and_a_number_is_given_again_in_time() -> None:
-    frames = [((6, 16, 1 + 14 * (k % 3), 5 + 14 * (k % 3), 0.5),) for k in range(3 * NUMBERS)]
+def test_another_thing_elsewhere_is_a_new_one_and_a_number_is_given_again_in_time() -> None:
+    frames = [((2 + 4 * (k % 3), 16, 1 + 14 * (k % 3), 5 + 14 * (k % 3), 0.5),) for k in range(3 * NUMBERS)]
     numbers, new = Things().take(*film(*frames))
     first = [int(numbers[k, 10, 2 + 14 * (k % 3)]) for k in range(len(frames))]
     assert len(set(first[:3])) == 3 and new[:3].sum() == 3

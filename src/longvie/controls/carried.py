@@ -4,7 +4,7 @@ What was out of the picture or behind something (`controls.paths`) is not known;
 (`controls.filling`). A first guess for a network, not a picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from longvie.controls.faces import Face
+from longvie.controls.familiar import Familiar
 from longvie.controls.filling import Remembered, fill, fill_things
 from longvie.controls.moved import Moved, relit
 from longvie.controls.paths import SKY, Paths, Way, sampled
@@ -63,6 +65,7 @@ class Carrying:
 
     Args:
         walked: frames of which the paths are behind it already, to be taken as they were walked.
+        faces: of things that were met before, by their numbers on the paths.
     """
 
     def __init__(
@@ -71,10 +74,11 @@ class Carrying:
         paths: Paths,
         sights: Sequence[Sight] = (),
         walked: Sequence[Walked] = (),
+        faces: Mapping[int, Face] | None = None,
     ) -> None:
         self.picture, self.paths, self.sights = picture, paths, sights
         self._lights: tuple[Light, ...] = ()
-        self._remembered: Remembered | None = None
+        self._remembered = Remembered(None, faces) if faces else None
         self._looks: dict[int, Float[Tensor, "c h w"]] = {}  # of sights, by their places
         self._walked = tuple(walked)
         self._last = Walked(0, 0, ()), self._remembered  # what was taken, and what was known before
@@ -105,6 +109,17 @@ class Carrying:
         self._last = walked, None if known is None else known.with_light(change)
         self._remembered = None if self._remembered is None else self._remembered.with_light(change)
         self.picture, self._lights, self._looks = torch.cat([self.picture, now]), (*self._lights, light), {}
+
+    def familiar(self, shares: Sequence[float]) -> Familiar | None:
+        """What has been met by the last frame that was taken; nothing without depth.
+
+        Args:
+            shares: how far that frame is on the way from each light to the next.
+        """
+        if self.paths.disparity is None or self._remembered is None:
+            return None
+        faces = {number: face.shone(shares) for number, face in self._remembered.faces.items()}
+        return Familiar(self.paths.things, faces)
 
     def copy(self) -> "Carrying":
         """The same, which goes its own way from here on."""

@@ -5,15 +5,17 @@ the place of what was known there; what is not seen is read from it. A thing tha
 picture, or by what stands before it, has the box that it had, as large as its nearness says.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from longvie.controls.extent import Extent
+
 CELLS = 8  # of a face, on each side
 WHOLE = 0.85  # of its known size: a smaller one is cut off
-BEFORE = 1.05  # ratio of disparity from which on what lies beside it stands before it
 EVIDENCE = 6.0  # pixels that must have been seen for a face to be known
 
 
@@ -44,6 +46,13 @@ class Face:
         cells = np.concatenate([self.cells[:-1], more, self.cells[-1:]]).astype(np.float32)
         return Face(cells, self.size, self.seen, self.level)
 
+    def shone(self, shares: Sequence[float]) -> "Face":
+        """The same in one light, with three colours: so far on the way from each light to the next."""
+        colours, weight = self.cells[:3], self.cells[-1:]
+        for at, share in enumerate(shares, start=1):
+            colours = (1 - share) * colours + share * self.cells[3 * at : 3 * at + 3]
+        return Face(np.concatenate([colours, weight]).astype(np.float32), self.size, self.seen, self.level)
+
     @property
     def known(self) -> bool:
         return self.seen >= EVIDENCE
@@ -57,17 +66,13 @@ class Face:
     ) -> tuple[float, float, float, float]:
         """Top, left, height and width of the whole thing, of which these pixels are shown."""
         near = float(depth[inside].mean())
-        spans = []
-        for axis in (0, 1):
-            at = np.flatnonzero(inside.any(1 - axis))
-            low, high, limit = int(at[0]), int(at[-1]) + 1, inside.shape[axis]
-            length = high - low
-            ends = [_open(inside, depth, axis, low, -1, near), _open(inside, depth, axis, high - 1, 1, near)]
-            wanted = length if self.size is None else max(length, self.size[axis] * near)
-            if self.size is not None and length < WHOLE * wanted and any(ends):
-                spans.append((high - wanted if ends[0] and not ends[1] else low, wanted, False))
+        shown, spans = Extent.of(inside, depth, near), []
+        for axis, side in enumerate((shown.rows, shown.columns)):
+            wanted = side.length if self.size is None else max(side.length, self.size[axis] * near)
+            if self.size is not None and side.length < WHOLE * wanted and any(side.opens):
+                spans.append((side.high - wanted if side.opens == (True, False) else side.low, wanted, False))
             else:
-                spans.append((low, length, not any(ends) and low > 0 and high < limit))
+                spans.append((side.low, side.length, not any(side.opens)))
         (top, height, tall), (left, width, wide) = spans
         if tall and wide:
             self.size = height / near, width / near
@@ -131,12 +136,3 @@ def inner(things: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     for down, across in ((0, 1), (2, 1), (1, 0), (1, 2)):
         same &= wide[down : down + height, across : across + width] == things
     return same
-
-
-def _open(inside: np.ndarray, depth: np.ndarray, axis: int, at: int, step: int, near: float) -> bool:
-    """Does a thing go on past its first or last row? Where the picture ends, or where something stands before it."""
-    beside = at + step
-    if not 0 <= beside < inside.shape[axis]:
-        return True
-    mine, next_ = (np.take(it, where, axis) for it, where in ((inside, at), (depth, beside)))
-    return bool(np.mean(next_[mine] > BEFORE * near) > 0.5)

@@ -50,15 +50,17 @@ def fill(
 class Remembered:
     """What is known from earlier frames: of the floor and the sky by place, of each thing its face."""
 
-    cells: Cells
+    cells: Cells | None
     faces: Mapping[int, Face]
 
     def with_light(self, light: Float[Tensor, "3 2"]) -> "Remembered":
         """The same, with three colours more: the last three in another light, of this gain and offset for each."""
+        faces = {number: face.with_light(light.numpy()) for number, face in self.faces.items()}
+        if self.cells is None:
+            return Remembered(None, faces)
         told = light.to(self.cells)[..., None, None, None]
         more = self.cells[-4:-1] * told[:, 0] + self.cells[-1:] * told[:, 1]
-        cells = torch.cat([self.cells[:-1], more, self.cells[-1:]])
-        return Remembered(cells, {number: face.with_light(light.numpy()) for number, face in self.faces.items()})
+        return Remembered(torch.cat([self.cells[:-1], more, self.cells[-1:]]), faces)
 
 
 def fill_things(

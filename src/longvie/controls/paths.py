@@ -102,6 +102,7 @@ class Paths:
             motions of those before it.
         size: height and width of the picture.
         disparity: of any scale and offset; makes the motions of things that are not flat exact, and outlines sharp.
+        things: those that were told apart until the picture, of the same disparity.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Paths:
         seen: Bool[Tensor, "f n"],
         size: tuple[int, int],
         disparity: Float[Tensor, "f h w"] | None = None,
+        things: Things | None = None,
     ) -> None:
         self.size, self.seen, self.at = size, seen, 0
         self.rests = not bool(seen.any())  # nothing tells where anything goes
@@ -117,16 +119,17 @@ class Paths:
         self.points, self._distance = points[..., :2], points[..., 2] if points.shape[-1] == 3 else None
         self._raw = disparity
         self.disparity = self.flat = None
+        self._top = 1.0  # disparity that counts as 1
         if disparity is not None and not self.rests:
             top = torch.quantile(disparity[0].flatten()[::7].float(), 0.99).clamp(min=1e-6)
-            self.disparity = disparity.float() / top  # the largest, but for few, is 1
+            self.disparity, self._top = disparity.float() / top, float(top)  # the largest, but for few, is 1
             self.flat = floor(self.disparity)
         self._before, self._known = self.points[0].clone(), seen[0].clone()
         self._borders = [0, *_borders(seen)]
         self._live = seen[0]
         self._group: _Known | None = None
         self._last: _Sources | None = None
-        self._things = Things()
+        self._things = Things() if things is None else things.scaled(1 / self._top)
         self._first: Int[Tensor, "1 h w"] | None = None  # the things of the picture
 
     @cached_property
@@ -142,6 +145,11 @@ class Paths:
         height, width = self.size
         still = _at(self.flat.float(), self.points) > 0.5
         return passages(Points(self.points - self.points.new_tensor([width / 2, height / 2]), near, self.seen, still))
+
+    @property
+    def things(self) -> Things:
+        """Those that were told apart so far, of the disparity that was given."""
+        return self._things.scaled(self._top)
 
     @property
     def frames(self) -> int:

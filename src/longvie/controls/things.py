@@ -2,9 +2,11 @@
 
 What stands on the floor is cut where disparity jumps; each piece that is left is a thing, or several that touch. A
 piece takes the number of the one that was last where it is now, so a number outlives that something else passes in
-front. Numbers are few and used again; who keeps something by them is told when one is given to another thing.
+front. A thing that comes back elsewhere is known by how tall it is, which its disparity tells. Numbers are few and
+used again; who keeps something by them is told when one is given to another thing.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 
 import cv2
@@ -13,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from longvie.controls.extent import Extent
+
 NUMBERS = 28  # the first is the sky, the last holds what is too small to be told apart
 SKY, REST = 0, NUMBERS - 1
 LEAST = 1e-4  # of the largest disparity: infinitely far
@@ -20,10 +24,16 @@ JUMP = 0.06  # relative step of disparity between neighbours that divides things
 NOISE = 0.004  # step that divides nothing, of the largest disparity
 SMALL = 6  # pixels of a piece that are not worth a number
 SHARE = 0.25  # of a piece's pixels that must have been of a thing for it to be that thing
-ALIKE = 0.25  # relative difference in disparity from which on it is another thing
+ALIKE, PART = 0.12, 0.03  # relative difference in disparity from which on it is another thing, or no part of one
 MOST_OF = 0.5  # of a thing's pixels that must be in a piece for it to be there, beside the piece's own
 BESIDE = 8  # pixels around a piece in which the rest of its thing may be
+AS_TALL = 0.12  # difference of the logarithm of heights up to which it may be the same thing
+HIGH, AWAY = 1.0, 1.0  # how much it counts how high and how far away a thing was, where a part of one is seen
+AS_WIDE = 0.2  # the same of widths, which change while it turns
+MEASURED = 8  # frames from one look at how large things are to the next
+KEPT = 0.7  # of what was known of that, where a thing is looked at again
 FLOOR = -1
+KNOWN = ("last", "left", "given", "near", "area", "size", "top", "guessed", "frames")
 
 
 class Things:
@@ -36,10 +46,34 @@ class Things:
         self._given[[SKY, REST]] = True
         self._near = np.zeros(NUMBERS)  # disparity of each, as it was last
         self._area = np.zeros(NUMBERS)  # pixels of each, in the last frame
+        self._size = np.zeros((NUMBERS, 2))  # height and width over disparity of each that was seen whole
+        self._top = np.full(NUMBERS, np.nan)  # how high it reaches, from the middle of the picture and over disparity
+        self._guessed = np.zeros(NUMBERS, bool)  # by a part of it
+        self._frames = self._rows = 0
 
     def copy(self) -> "Things":
         """The same, which goes its own way from here on."""
         return deepcopy(self)
+
+    def scaled(self, by: float) -> "Things":
+        """The same, for disparities that are so many times as large."""
+        other = self.copy()
+        other._near, other._size, other._top = self._near * by, self._size / by, self._top / by
+        return other
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it knows, for a file."""
+        known = {name: getattr(self, f"_{name}") for name in KNOWN}
+        return {name: torch.from_numpy(np.asarray(it)) for name, it in known.items() if it is not None}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor]) -> "Things":
+        """From `tensors`."""
+        made = cls()
+        for name in tensors:
+            setattr(made, f"_{name}", tensors[name].cpu().numpy().copy())
+        made._frames = int(made._frames)
+        return made
 
     def take(
         self, disparity: Float[Tensor, "f h w"], flat: Bool[Tensor, "f h w"]
@@ -64,25 +98,38 @@ class Things:
                 break
             inside = pieces == piece
             near = float(depth[inside].mean())
-            number = self._same(last[inside], near, SHARE) or self._same(last[_around(inside)], near, 0.0)
+            number = self._same(last[inside], near, SHARE, here) or self._same(last[_around(inside)], near, 0.0, here)
             if number:
                 found[inside] = number
                 here.add(number)
                 self._near[number] = near
-                claimed.append(inside)
+                claimed.append((number, inside, near))
             else:
                 unknown.append((inside, near))
-        for inside in claimed:
+        for _, inside, _ in claimed:
             self._parted(inside, last, depth, found, here)
+        self._rows = len(depth)
+        for number, inside, near in claimed:
+            if self._guessed[number] or not self._size[number, 0] or not self._frames % MEASURED:
+                seen = Extent.of(inside, depth, near)
+                if not seen.rows.opens[0] and not self._guessed[number]:
+                    self._top[number] = _top(seen, near, len(depth))
+                self._measured(number, inside, near, seen, found, here, fresh)
         for inside, near in unknown:
-            free = [number for number in range(NUMBERS) if number not in here]
-            if not free:
-                break  # those that are left are the smallest
-            number = min(free, key=lambda it: (bool(self._given[it]), -int(self._left[it]), it))
+            seen = Extent.of(inside, depth, near)
+            number = self._again(seen, near, here)
+            if not number:
+                free = [it for it in range(NUMBERS) if it not in here]
+                if not free:
+                    break  # those that are left are the smallest
+                number = min(free, key=lambda it: (bool(self._given[it]), -int(self._left[it]), it))
+                fresh[number] = self._given[number] = True
+                self._size[number] = _size(seen, near) if seen.whole else 0.0
+            self._guessed[number] = not seen.whole
             found[inside] = number
             here.add(number)
-            fresh[number] = self._given[number] = True
             self._near[number] = near
+        self._frames += 1
         found[floor], found[depth <= LEAST] = FLOOR, SKY
         self._area = np.bincount(found[found > SKY], minlength=NUMBERS)
         self._left += 1
@@ -90,6 +137,50 @@ class Things:
         again = fresh[np.clip(last, 0, None)] & (last >= 0)
         self._last = np.where(stands, found, np.where(again, FLOOR, last))
         return found, fresh
+
+    def _measured(
+        self,
+        number: int,
+        inside: Bool[np.ndarray, "h w"],
+        near: float,
+        seen: Extent,
+        found: Int[np.ndarray, "h w"],
+        here: set[int],
+        fresh: Bool[np.ndarray, " numbers"],
+    ) -> None:
+        """How large a thing is, if it is seen whole; one that was taken for another by a part of it is that or another
+        or a new one.
+        """
+        if not seen.whole or bool((found[inside] != number).any()):
+            return
+        size, known = _size(seen, near), self._size[number]
+        if known[0] and abs(np.log(size[0] / known[0])) < AS_TALL:
+            self._size[number] = KEPT * known + (1 - KEPT) * size
+        elif not known[0] or self._guessed[number]:
+            other = self._again(seen, near, here)
+            if other:
+                found[inside] = other
+                here.symmetric_difference_update({number, other})
+                self._near[other] = near
+            else:
+                fresh[number] |= bool(known[0])
+                self._size[number] = size
+        self._guessed[number] = False
+
+    def _again(self, seen: Extent, near: float, here: set[int]) -> int:
+        """Which thing that is not here this may be, by its size; 0 is none of them."""
+        known = self._given & (self._size[:, 0] > 0)
+        known[[SKY, REST, *here]] = False
+        off = np.full(NUMBERS, np.inf)
+        high = np.abs(_top(seen, near, self._rows) - self._top[known]) / self._size[known, 0]
+        high = HIGH * np.nan_to_num(np.zeros(int(known.sum())) if seen.rows.opens[0] else np.minimum(high, 1))
+        tall, wide = (np.log(self._size[known] / _size(seen, near))).T
+        away = np.abs(np.log(self._near[known] / near))
+        if seen.whole:
+            off[known] = np.where((np.abs(tall) < AS_TALL) & (np.abs(wide) < AS_WIDE), np.abs(tall) + away / 10 + high, np.inf)
+        else:
+            off[known] = np.where((tall > -AS_TALL) & (wide > -AS_WIDE), np.abs(tall) + AWAY * away + high, np.inf)
+        return int(off.argmin()) if np.isfinite(off).any() else 0
 
     def _parted(
         self,
@@ -111,14 +202,28 @@ class Things:
                 here.add(number)
                 self._near[number] = near
 
-    def _same(self, last: np.ndarray, near: float, share: float) -> int:
-        """Which thing a piece is that is so near, by the numbers that were last there; 0 is none of them."""
+    def _same(self, last: np.ndarray, near: float, share: float, here: set[int]) -> int:
+        """Which thing a piece is that is so near, by the numbers that were last there; 0 is none of them. Of one that
+        is here already it may be another part.
+        """
         counts = np.bincount(last[last > SKY], minlength=NUMBERS)
-        alike = np.abs(self._near - near) < ALIKE * np.maximum(self._near, near)
+        within = np.full(NUMBERS, ALIKE)
+        within[list(here)] = PART
+        alike = np.abs(self._near - near) < within * np.maximum(self._near, near)
         counts = np.where(alike, counts, 0)
         counts[[SKY, REST]] = 0
         number = int(counts.argmax())
         return number if counts[number] > share * len(last) else 0
+
+
+def _size(seen: Extent, near: float) -> Float[np.ndarray, "2"]:
+    """Height and width of a thing, which is the same however far away it is."""
+    return np.array([seen.rows.length, seen.columns.length]) / near
+
+
+def _top(seen: Extent, near: float, rows: int) -> float:
+    """How high a thing reaches, from the middle of the picture."""
+    return (rows / 2 - seen.rows.low) / near
 
 
 def _around(inside: np.ndarray) -> tuple[slice, slice]:

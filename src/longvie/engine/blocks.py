@@ -11,13 +11,14 @@ from torch import Tensor
 
 from longvie.controls.carried import Carrying, Walked
 from longvie.controls.control import Carried, encode_span
+from longvie.controls.familiar import Familiar
 from longvie.controls.moved import Moved
 from longvie.controls.paths import Paths
 from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.fading import Fading
-from longvie.engine.light import NewWords, NextLight, Turn, lights, lit
+from longvie.engine.light import NewWords, NextLight, Turn, lights, lit, shares
 from longvie.engine.memory import Window
 from longvie.engine.pasts import Pasts
 from longvie.engine.script import Direction, Script, Span
@@ -25,6 +26,8 @@ from longvie.engine.seam import Given, LatentSeam, Moving, Ready
 from longvie.engine.state import ClipState, opened
 from longvie.models.autoencoder import Autoencoder
 from longvie.models.models import Models
+
+RENEWED = ("picked", "follows", "sights", "familiar")  # of a state, where another picture begins to move
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,14 @@ class Renewal:
     """The way of a picture that is about to be taken, from the frame `picked` on.
 
     Attributes:
-        sights: what has been seen until then.
+        sights, familiar: what has been seen until then.
         walked: that frame, if it is not the first of the block, and the block.
     """
 
     picked: int
     follows: str
     sights: tuple[Sight, ...]
+    familiar: Familiar | None = None
     paths: Paths | None = None  # none where the tracks have ended
     walked: tuple[Walked, ...] = ()
 
@@ -171,7 +175,7 @@ class BlockSeam(LatentSeam):
         assert isinstance(state, LiveState)
         known = ready if isinstance(ready, LiveReady) and _same(ready.movers, self._signals(script, span)) else None
         if known is not None and known.state is not None:
-            kept = {name: getattr(known.state, name) for name in ("known", "picked", "follows", "moves", "sights")}
+            kept = {name: getattr(known.state, name) for name in (*RENEWED, "known", "moves")}
             state = replace(state, **kept)
         else:
             state = self._ready(script, span, state, None if known is None else known.renewal)
@@ -214,11 +218,12 @@ class BlockSeam(LatentSeam):
         follows, picked = _follows(tracks, depth), max(0, span.start - 1)
         goes_on = state.known is not None and follows == state.follows and not span.lone
         sights = self._seen_by(script, span, state, tracks) if goes_on else ()
+        familiar = self._met_by(script, span, state, tracks) if goes_on else None
         if picked >= tracks.signal.frames:
-            return Renewal(picked, follows, sights)
-        paths = self._paths(script, span, picked, tracks)
+            return Renewal(picked, follows, sights, familiar)
+        paths = self._paths(script, span, picked, tracks, familiar)
         lengths = (1, span.stop - span.start) if picked else (span.stop - span.start,)
-        return Renewal(picked, follows, sights, paths, tuple(Walked.of(paths, frames) for frames in lengths))
+        return Renewal(picked, follows, sights, familiar, paths, tuple(Walked.of(paths, frames) for frames in lengths))
 
     def _old(self, state: LiveState, last: int) -> bool:
         """Whether the known picture has moved for long, or is still of words that have turned into others."""
@@ -234,6 +239,15 @@ class BlockSeam(LatentSeam):
         carrying = Carrying(state.known[:, 0].float().cpu(), paths)
         return self._passed_on(carrying, disparity, state, state.picked, span.start - 1)
 
+    def _met_by(self, script: Script, span: Span, state: LiveState, tracks: Direction) -> Familiar | None:
+        """The things that have been met by the frame before a block, at which another picture begins to move."""
+        if state.picked >= tracks.signal.frames:
+            return None
+        moves = state.moves
+        if moves is None or moves.at != span.start - 1:
+            moves = self._on_the_way(script, span, state, tracks, None)
+        return moves.carrying.familiar(shares(moves.by, span.start - 1))
+
     def _ready(self, script: Script, span: Span, state: LiveState, renewal: Renewal | None = None) -> LiveState:
         """With a known picture on its way to here."""
         tracks, _ = self._movers(script, span)
@@ -243,7 +257,7 @@ class BlockSeam(LatentSeam):
             renewal = self._renewal(script, span, state)
         if renewal is not None:
             known = script.picture if span.lone else state.tail
-            named = {"picked": renewal.picked, "follows": renewal.follows, "sights": renewal.sights}
+            named = {name: getattr(renewal, name) for name in RENEWED}
             state = replace(state, known=known, moves=None, **named)
         if state.known is None or state.picked >= tracks.signal.frames:
             return replace(state, moves=None)
@@ -267,7 +281,7 @@ class BlockSeam(LatentSeam):
         strength = next(strength for direction, strength in self.on(script, span) if direction is tracks)
         shown, latents = self._taken(state.moves, span, state)
         fading = state.moves.fading if state.picked == span.start - 1 else None
-        return Moving(shown, strength > 0, latents, fading=fading)
+        return Moving(shown, strength > 0, latents, fading=fading, familiar=state.familiar)
 
     def _on_the_way(
         self, script: Script, span: Span, state: LiveState, tracks: Direction, renewal: Renewal | None
@@ -276,8 +290,9 @@ class BlockSeam(LatentSeam):
         assert state.known is not None
         walked = () if renewal is None else renewal.walked
         paths = None if renewal is None else renewal.paths
-        paths = self._paths(script, span, state.picked, tracks) if paths is None else paths
-        carrying = Carrying(state.known[:, 0].float().cpu(), paths, state.sights, walked)
+        paths = self._paths(script, span, state.picked, tracks, state.familiar) if paths is None else paths
+        faces = None if state.familiar is None else state.familiar.faces
+        carrying = Carrying(state.known[:, 0].float().cpu(), paths, state.sights, walked, faces)
         moves = Moves(carrying, Carried(), state.picked - 1)
         if state.last is not None and state.picked == span.start - 1:
             moves.fading = Fading.of(state.last[:, 0].float().cpu(), [way for part in walked for way in part.ways])
@@ -293,12 +308,15 @@ class BlockSeam(LatentSeam):
             self._taken(moves, replace(span, start=start, stop=stop, lone=start == 0), state)
         return moves
 
-    def _paths(self, script: Script, span: Span, picked: int, tracks: Direction) -> Paths:
+    def _paths(
+        self, script: Script, span: Span, picked: int, tracks: Direction, familiar: Familiar | None = None
+    ) -> Paths:
         """The way from a picture until the next one is taken."""
         stop = picked + 1 + self.strides.time * (self.renews + self.block)
         points = tracks.signal.read(picked, min(stop, tracks.signal.frames))
         depth = self._disparity(script, span, picked, picked + len(points))
-        return Paths(torch.from_numpy(points.points), torch.from_numpy(points.shown()), script.size, depth)
+        things = None if familiar is None else familiar.things
+        return Paths(torch.from_numpy(points.points), torch.from_numpy(points.shown()), script.size, depth, things)
 
     def _taken(self, moves: Moves, span: Span, state: LiveState) -> tuple[Moved, Float[Tensor, "1 c l h w"]]:
         """The frames of the next block in their light, and their latents."""

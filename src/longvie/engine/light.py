@@ -121,6 +121,12 @@ def lights(
     return [NextLight(repainter, turn, share, disparity) for turn, share in begun if share < 1]
 
 
+def shares(by: Sequence[NextLight], frame: int) -> list[float]:
+    """How far a frame is on the way from each light to the next."""
+    at = torch.tensor([float(frame)])
+    return [(float(light.turn.share(at)) - light.begun) / (1 - light.begun) for light in by]
+
+
 def lit(
     moved: Moved,
     by: Sequence[NextLight],

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longvie.controls.carried import Carrying
 from longvie.controls.control import Carried, encode_span, filled, rendered_spans
+from longvie.controls.familiar import Familiar
 from longvie.controls.guides import CHANNELS, COUNT, guides
 from longvie.controls.moved import Moved, remembered
 from longvie.controls.paths import Paths, Way
@@ -17,7 +18,7 @@ from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.fading import Fading
-from longvie.engine.light import NewWords, lights, lit, sight_lit
+from longvie.engine.light import NewWords, lights, lit, shares, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -124,6 +125,7 @@ class Moving:
     latents: Float[Tensor, "1 c l h w"]
     sights: tuple[Sight, ...] | None = None  # for the next span, where this one changes them
     fading: Fading | None = None
+    familiar: Familiar | None = None  # at the picture that moves next
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class LatentSeam(Seam):
 
     def ready(self, script: Script, span: Span, state: ClipState) -> Ready:
         """What of a span can be made before it begins; of the state it reads what the controls' encoders remember."""
-        return Ready(self._all_streamed(script, span, state), self._walk(script, span))
+        return Ready(self._all_streamed(script, span, state), self._walk(script, span, state))
 
     def _all_streamed(self, script: Script, span: Span, state: ClipState) -> dict[str, Streamed]:
         return {direction.name: self._streamed(direction, span, state) for direction, _ in self.on(script, span)}
@@ -243,8 +245,9 @@ class LatentSeam(Seam):
             known=moved.shown.part(slice(-1, None)) if moved is not None and bool(moves[-1]) else None,
             fading=None if moved is None or not bool(moves[0]) else moved.fading,
         )
-        sights = () if moved is None else moved.sights
-        return given, replace(state, controls=states, sights=state.sights if sights is None else sights)
+        sights, familiar = ((), None) if moved is None else (moved.sights, moved.familiar)
+        after = {"sights": state.sights if sights is None else sights, "familiar": familiar}
+        return given, replace(state, controls=states, **after)
 
     def frames(
         self,
@@ -323,10 +326,11 @@ class LatentSeam(Seam):
         time; and where they are on.
         """
         picture = script.picture if span.lone else state.tail
-        walk = self._walk(script, span) if ready is None else ready.walk
+        walk = self._walk(script, span, state) if ready is None else ready.walk
         if picture is None or walk is None:
             return None
-        carrying = Carrying(picture[:, 0].float().cpu(), walk.paths, state.sights)
+        faces = None if state.familiar is None else state.familiar.faces
+        carrying = Carrying(picture[:, 0].float().cpu(), walk.paths, state.sights, faces=faces)
         near = None if walk.disparity is None else walk.disparity[0]
         by = lights(self.models.repainter, state.turns, walk.begun, near)
         for light in by:
@@ -343,7 +347,8 @@ class LatentSeam(Seam):
             latents, _ = _taken(calls, None)
         last = None if span.lone else state.last
         fading = None if last is None else Fading.of(last[:, 0].float().cpu(), walk.ways)
-        return Moving(Moved.joined(parts), walk.on, latents[:, :, int(not span.lone) :], sights, fading)
+        familiar = carrying.familiar(shares(by, span.stop - 1)) if walk.ways else None
+        return Moving(Moved.joined(parts), walk.on, latents[:, :, int(not span.lone) :], sights, fading, familiar)
 
     def _passed_on(
         self, carrying: Carrying, disparity: Float[Tensor, "f h w"] | None, state: ClipState, picked: int, last: int
@@ -361,7 +366,7 @@ class LatentSeam(Seam):
         sights = passed_on(state.sights, latest, back[last - picked], self.places)
         return tuple(sight_lit(self.models.repainter, sight, state.turns, last) for sight in sights)
 
-    def _walk(self, script: Script, span: Span) -> Walk | None:
+    def _walk(self, script: Script, span: Span, state: ClipState) -> Walk | None:
         """The way along the first tracks that are on."""
         paths = [(d, on) for d, on in self.on(script, span) if d.signal.report.content == "points"]
         if not paths or self.models.card.holds != "moved":
@@ -373,7 +378,7 @@ class LatentSeam(Seam):
         points = direction.signal.read(known, last)
         places, seen = torch.from_numpy(points.points), torch.from_numpy(points.shown())
         disparity = self._disparity(script, span, known, last)
-        way = Paths(places, seen, script.size, disparity)
+        way = Paths(places, seen, script.size, disparity, None if state.familiar is None else state.familiar.things)
         return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)
 
     def _turned(self, script: Script, span: Span, state: ClipState, heard: NewWords) -> ClipState:

@@ -13,13 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from longvie.controls.familiar import Familiar
 from longvie.controls.sights import Sight
 from longvie.engine.light import Turn
 from longvie.errors import InputError
 from longvie.media import replace_atomically
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
 
-FORMAT = 3  # of a saved state
+FORMAT = 4  # of a saved state
 SIGHT = ("picture", "disparity", "back")  # tensors of one
 
 
@@ -36,6 +37,7 @@ class ClipState:
         last: the last frame as it was shown, of models that carry pictures (latent seam).
         turns: changes of words that are on their way to be seen (latent seam).
         sights: pictures of places that were seen before, from the picture that moves (latent seam).
+        familiar: things that were met before, at the picture that moves (latent seam).
     """
 
     seed: int
@@ -49,6 +51,7 @@ class ClipState:
     last: Float[Tensor, "3 1 H W"] | None = None
     turns: tuple[Turn, ...] = ()
     sights: tuple[Sight, ...] = ()
+    familiar: Familiar | None = None
 
     def forked(self, seed: int) -> "ClipState":
         """The same past for a video that goes on under another seed."""
@@ -62,6 +65,8 @@ class ClipState:
             tensors |= {f"turn.{at}.before": turn.before, f"turn.{at}.now": turn.now}
         for at, sight in enumerate(self.sights):
             tensors |= {f"sight.{at}.{name}": getattr(sight, name) for name in SIGHT}
+        if self.familiar is not None:
+            tensors |= {f"familiar/{name}": tensor for name, tensor in self.familiar.tensors().items()}
         states = {"decoder": self.decoder} | {f"control.{at}": state for at, state in enumerate(self.controls.values())}
         for prefix, state in states.items():
             if state is not None:
@@ -121,6 +126,7 @@ class ClipState:
                 Sight(**{name: tensors[f"sight.{at}.{name}"].cpu() for name in SIGHT}, light=int(light))
                 for at, light in enumerate(facts["sights"])
             ),
+            "familiar": Familiar.restored(part_of(tensors, "familiar/")),
             **{name: tensors.get(name) for name in ("anchor", "recent", "tail", "last")},
         }
 
