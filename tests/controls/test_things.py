@@ -3,7 +3,7 @@
 import torch
 
 from longvie.controls.filling import fill_things
-from longvie.controls.things import FLOOR, NUMBERS, REST, SKY, Things
+from longvie.controls.things import AWAY, FLOOR, NUMBERS, REST, SKY, Things
 
 H, W = 24, 40
 Box = tuple[int, int, int, int, float]  # top, bottom, left, right, disparity
@@ -120,3 +120,53 @@ def test_things_that_touch_stay_two() -> None:
     assert left != right and not new[1:].any()
     for frame, step in enumerate(steps):
         assert int(numbers[frame, 10, 6 + step]) == left and int(numbers[frame, 10, 27 - step]) == right
+
+
+def test_a_thing_that_comes_back_elsewhere_is_known_by_its_size() -> None:
+    tall, short = (2, 16, 2, 6, 0.5), (10, 16, 30, 36, 0.5)
+    depth, flat = film((tall, short), (), (), ((2, 16, 16, 20, 0.5),), ((2, 16, 16, 20, 0.5), (10, 16, 1, 7, 0.5)))
+    numbers, new = Things().take(depth, flat)
+    first = int(numbers[0, 5, 3]), int(numbers[0, 12, 32])
+    assert first[0] != first[1]
+    assert int(numbers[3, 5, 17]) == first[0] and not bool(new[1:].any())
+
+
+def test_one_twice_as_near_is_as_tall_and_one_as_large_in_the_picture_is_not() -> None:
+    depth, flat = film(((8, 14, 2, 5, 0.4),), (), ((2, 14, 30, 36, 0.8),), (), ((8, 14, 14, 17, 0.8),))
+    numbers, new = Things().take(depth, flat)
+    assert int(numbers[2, 5, 32]) == int(numbers[0, 10, 3])
+    assert bool(new[4].any()) and int(numbers[4, 10, 15]) != int(numbers[0, 10, 3])
+
+
+def test_what_comes_out_from_behind_another_is_not_that_other() -> None:
+    """The nearer one moves away to the left, and bares the one behind it, which was seen before."""
+    frames = [((4, 16, 14, 20, 0.5), (4, 16, x, x + 10, 0.7)) for x in (0, 4, 8, 12, 12, 12, 8, 4, 0)]
+    numbers, _ = Things().take(*film(*frames))
+    behind, before = int(numbers[0, 10, 16]), int(numbers[0, 10, 4])
+    assert behind != before
+    assert int(numbers[-1, 10, 16]) == behind and int(numbers[-1, 10, 4]) == before
+
+
+def test_a_wrong_guess_is_taken_back_when_the_thing_is_seen_whole() -> None:
+    """A tall thing was there once; what enters at the border could be it, but turns out to be a low one."""
+    away = [()] * (AWAY + 1)
+    frames = [
+        ((2, 16, 30, 36, 0.5),),
+        *away,
+        *[((10, 16, 38 - k, 40, 0.5),) for k in range(1, 6)],
+        ((10, 16, 30, 38, 0.5),),
+    ]
+    numbers, new = Things().take(*film(*frames))
+    tall, guessed = int(numbers[0, 5, 32]), int(numbers[-3, 12, 39])
+    assert guessed == tall and bool(new[-1, int(numbers[-1, 12, 33])])
+
+
+def test_what_is_known_of_things_outlives_a_file_and_another_scale() -> None:
+    frames = [((2, 16, 4, 8, 0.5), (10, 16, 20, 26, 0.5)), (), ((2, 16, 30, 34, 0.5),)]
+    depth, flat = film(*frames)
+    whole, _ = Things().take(depth, flat)
+    things = Things()
+    things.take(depth[:2], flat[:2])
+    again = Things.restored(things.tensors())
+    assert torch.equal(again.take(depth[2:], flat[2:])[0], whole[2:])
+    assert torch.equal(things.scaled(0.5).take(depth[2:] / 2, flat[2:])[0], whole[2:])

@@ -25,6 +25,10 @@ class Side:
     def length(self) -> int:
         return self.high - self.low
 
+    @property
+    def middle(self) -> float:
+        return (self.low + self.high) / 2
+
 
 @dataclass(frozen=True)
 class Extent:

@@ -18,7 +18,8 @@ from torch.nn import functional
 from longvie.controls import motion
 from longvie.controls.floor import floor, outlines
 from longvie.controls.passage import Points, passages
-from longvie.controls.things import Things
+from longvie.controls.things import REST, Things
+from longvie.controls.things import SKY as SKY_NUMBER
 
 NEAREST = 10  # points that decide which motion a place follows
 CELL = 8  # pixels that share the same nearest points
@@ -196,11 +197,12 @@ class Paths:
         numbers, new = self._things.take(depth, flat)
         self._first = numbers[:1] if self._first is None else self._first
         source = sampled(self._first[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
-        own = (source.round() == numbers) | ~torch.isin(numbers, self._first)
-        named = Named(depth, numbers, new, own)
+        same, told = source.round() == numbers, (numbers > SKY_NUMBER) & (numbers != REST)
+        own = same | ~torch.isin(numbers, self._first)
+        named, visible = Named(depth, numbers, new, own), last.visible & (same | ~told)
         if back is None or raw is None:
-            return Way(grid, last.visible, named)
-        return Way(grid, last.visible, named, back[span], raw[span].float(), flat)
+            return Way(grid, visible, named)
+        return Way(grid, visible, named, back[span], raw[span].float(), flat)
 
 
 def _borders(seen: Bool[Tensor, "f n"]) -> list[int]:

@@ -27,13 +27,14 @@ SHARE = 0.25  # of a piece's pixels that must have been of a thing for it to be 
 ALIKE, PART = 0.12, 0.03  # relative difference in disparity from which on it is another thing, or no part of one
 MOST_OF = 0.5  # of a thing's pixels that must be in a piece for it to be there, beside the piece's own
 BESIDE = 8  # pixels around a piece in which the rest of its thing may be
+AWAY = 16  # frames from which on a thing that is where one was might be another
 AS_TALL = 0.12  # difference of the logarithm of heights up to which it may be the same thing
-HIGH, AWAY = 1.0, 1.0  # how much it counts how high and how far away a thing was, where a part of one is seen
-AS_WIDE = 0.2  # the same of widths, which change while it turns
+AS_WIDE = 0.2  # the same of widths, which change a little while it turns
+AFAR = 0.1  # how much another distance counts beside that, where a thing is seen whole
 MEASURED = 8  # frames from one look at how large things are to the next
 KEPT = 0.7  # of what was known of that, where a thing is looked at again
 FLOOR = -1
-KNOWN = ("last", "left", "given", "near", "area", "size", "top", "guessed", "frames")
+KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "frames")
 
 
 class Things:
@@ -48,8 +49,9 @@ class Things:
         self._area = np.zeros(NUMBERS)  # pixels of each, in the last frame
         self._size = np.zeros((NUMBERS, 2))  # height and width over disparity of each that was seen whole
         self._top = np.full(NUMBERS, np.nan)  # how high it reaches, from the middle of the picture and over disparity
+        self._place = np.zeros(NUMBERS)  # column of its middle, of the picture's width, as it was last
         self._guessed = np.zeros(NUMBERS, bool)  # by a part of it
-        self._frames = self._rows = 0
+        self._frames = self._height = self._width = 0
 
     def copy(self) -> "Things":
         """The same, which goes its own way from here on."""
@@ -63,15 +65,16 @@ class Things:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it knows, for a file."""
-        known = {name: getattr(self, f"_{name}") for name in KNOWN}
-        return {name: torch.from_numpy(np.asarray(it)) for name, it in known.items() if it is not None}
+        known = {name: np.asarray(getattr(self, f"_{name}")) for name in KNOWN if getattr(self, f"_{name}") is not None}
+        return {name: torch.from_numpy(it.astype(np.int8) if name == "last" else it) for name, it in known.items()}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor]) -> "Things":
         """From `tensors`."""
         made = cls()
         for name in tensors:
-            setattr(made, f"_{name}", tensors[name].cpu().numpy().copy())
+            kept = tensors[name].cpu().numpy()
+            setattr(made, f"_{name}", kept.astype(np.int64) if name == "last" else kept.copy())
         made._frames = int(made._frames)
         return made
 
@@ -100,6 +103,7 @@ class Things:
             near = float(depth[inside].mean())
             number = self._same(last[inside], near, SHARE, here) or self._same(last[_around(inside)], near, 0.0, here)
             if number:
+                self._guessed[number] |= self._left[number] > AWAY
                 found[inside] = number
                 here.add(number)
                 self._near[number] = near
@@ -108,7 +112,7 @@ class Things:
                 unknown.append((inside, near))
         for _, inside, _ in claimed:
             self._parted(inside, last, depth, found, here)
-        self._rows = len(depth)
+        self._height, self._width = depth.shape
         for number, inside, near in claimed:
             if self._guessed[number] or not self._size[number, 0] or not self._frames % MEASURED:
                 seen = Extent.of(inside, depth, near)
@@ -124,19 +128,26 @@ class Things:
                     break  # those that are left are the smallest
                 number = min(free, key=lambda it: (bool(self._given[it]), -int(self._left[it]), it))
                 fresh[number] = self._given[number] = True
-                self._size[number] = _size(seen, near) if seen.whole else 0.0
+                self._size[number], self._top[number] = _size(seen, near) if seen.whole else 0.0, np.nan
             self._guessed[number] = not seen.whole
             found[inside] = number
             here.add(number)
             self._near[number] = near
         self._frames += 1
         found[floor], found[depth <= LEAST] = FLOOR, SKY
+        self._placed(found)
         self._area = np.bincount(found[found > SKY], minlength=NUMBERS)
         self._left += 1
         self._left[list(here)] = 0
         again = fresh[np.clip(last, 0, None)] & (last >= 0)
         self._last = np.where(stands, found, np.where(again, FLOOR, last))
         return found, fresh
+
+    def _placed(self, found: Int[np.ndarray, "h w"]) -> None:
+        y, x = np.nonzero(found > SKY)
+        counts, sums = (np.bincount(found[y, x], weight, NUMBERS) for weight in (None, x + 0.5))
+        there = counts > 0
+        self._place[there] = sums[there] / counts[there] / self._width
 
     def _measured(
         self,
@@ -168,18 +179,24 @@ class Things:
         self._guessed[number] = False
 
     def _again(self, seen: Extent, near: float, here: set[int]) -> int:
-        """Which thing that is not here this may be, by its size; 0 is none of them."""
+        """Which thing that is not here this may be: one as large, if it is seen whole, else one at least as large, that
+        was last about as high up and as far away, and there; 0 is none of them.
+        """
         known = self._given & (self._size[:, 0] > 0)
         known[[SKY, REST, *here]] = False
         off = np.full(NUMBERS, np.inf)
-        high = np.abs(_top(seen, near, self._rows) - self._top[known]) / self._size[known, 0]
-        high = HIGH * np.nan_to_num(np.zeros(int(known.sum())) if seen.rows.opens[0] else np.minimum(high, 1))
         tall, wide = (np.log(self._size[known] / _size(seen, near))).T
         away = np.abs(np.log(self._near[known] / near))
+        elsewhere = np.abs(self._place[known] - seen.columns.middle / self._width)
         if seen.whole:
-            off[known] = np.where((np.abs(tall) < AS_TALL) & (np.abs(wide) < AS_WIDE), np.abs(tall) + away / 10 + high, np.inf)
+            alike = (np.abs(tall) < AS_TALL) & (np.abs(wide) < AS_WIDE)
+            off[known] = np.where(alike, np.abs(tall) + AFAR * away + elsewhere, np.inf)
         else:
-            off[known] = np.where((tall > -AS_TALL) & (wide > -AS_WIDE), np.abs(tall) + AWAY * away + high, np.inf)
+            alike = (tall > -AS_TALL) & (wide > -AS_WIDE)
+            off[known] = np.where(alike, np.abs(tall) + away + elsewhere, np.inf)
+        if not seen.rows.opens[0]:
+            higher = np.abs(_top(seen, near, self._height) - self._top[known]) / self._size[known, 0]
+            off[known] += np.nan_to_num(np.minimum(higher, 1))
         return int(off.argmin()) if np.isfinite(off).any() else 0
 
     def _parted(
