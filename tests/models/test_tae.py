@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from longvie.errors import ConfigError, InputError, ShapeError
-from longvie.models.tae import TaeState, TinyAutoencoder
+from longvie.models.streams import TaeState
+from longvie.models.tae import TinyAutoencoder
 from longvie.training.stages.autoencoder import grown
 
 SEEDS = range(6)

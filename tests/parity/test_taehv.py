@@ -14,7 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from longvie.models.tae import Enlarge, MemoryBlock, SoftLimit, Stack, TaeState, TimeGrow, TimePool, TinyAutoencoder
+from longvie.models.streams import TaeState
+from longvie.models.tae import TinyAutoencoder
+from longvie.models.tae_layers import Enlarge, MemoryBlock, SoftLimit, Stack, TimeGrow, TimePool
 
 FAMILY = "taehv"
 TOLERANCE = {  # largest absolute difference in float32, from data/taehv/README.md

@@ -16,7 +16,7 @@ from longvie.engine.ahead import piece
 from longvie.errors import LongVieError
 from longvie.media import to_bytes
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
-from longvie.models.tae import Coming
+from longvie.models.streams import Coming
 
 AT_ONCE = 5  # latent frames that are decoded in one call: 20 frames of picture are held, never a clip
 BESIDE = 2  # such calls that may be made before they are asked for

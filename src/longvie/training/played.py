@@ -23,7 +23,7 @@ from longvie.controls.moved import Moved, remembered
 from longvie.data.clips import Clip
 from longvie.data.latents import ClipLatents, Worn, encoded, moved
 from longvie.data.streams import pictures
-from longvie.models.tae import TaeState
+from longvie.models.streams import TaeState
 from longvie.training.stages.base import BaseStage
 from longvie.training.windows import ALL, Window, draw
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from longvie.data.streams import STREAMS, Store, pictures
 from longvie.evaluation.fidelity import ssim_map
-from longvie.models.tae import Guided, MemoryBlock, TimeGrow, TimePool, TinyAutoencoder
+from longvie.models.tae import TinyAutoencoder
+from longvie.models.tae_layers import Guided, MemoryBlock, TimeGrow, TimePool
 from longvie.training.trainer import Stage
 
 SHARES = {"picture": 0.70, "depth": 0.08, "sketch": 0.06, "segmentation": 0.06, "tracks": 0.10}
