@@ -16,7 +16,7 @@ from numbered import Make, numbered, numbers_in
 
 from longvie.errors import ConfigError, LimitError, MediaError, ResourceError, ShapeError
 from longvie.limits import Limits
-from longvie.media import VideoWriter, join_segments, probe_video, read_video, to_unit
+from longvie.media import VideoWriter, join_segments, probe_video, quality, read_video, to_unit
 
 SIZE = (32, 64)
 
@@ -93,6 +93,22 @@ def test_a_frame_that_is_not_finite_is_named_and_nothing_is_written(tmp_path: Pa
         assert refused.value.code == "frame_not_finite"
         out.write(numbered([3]))
     assert numbers_in(read_video(tmp_path / "n.mp4")) == [1, 2, 3]
+
+
+def test_a_small_video_shows_no_key_frames_when_it_is_coded_as_fits_its_size(tmp_path: Path) -> None:
+    """Hills of grey that move slowly: one frame in sixteen is coded anew, and must not differ from those around."""
+    assert quality((480, 832)) == 18 and quality((96, 176)) < 10
+    y, x = np.mgrid[:96, :240]
+    hills = 128 + 40 * np.sin(x / 3 + np.sin(y / 7)) + 30 * np.cos(y / 4 + x / 11)
+    wide = np.repeat(hills[..., None], 3, axis=2).astype(np.uint8)
+    frames = np.stack([wide[:, k : k + 176] for k in range(48)])
+    jolts = []
+    for crf in (quality((96, 176)), 18):
+        with VideoWriter(tmp_path / f"{crf}.mp4", fps=16, size=(96, 176), crf=crf) as out:
+            out.write(frames)
+        off = np.abs(read_video(tmp_path / f"{crf}.mp4").astype(int) - frames).mean((1, 2, 3))
+        jolts.append(abs(float(off[16::16].mean() - off[15::16].mean())))
+    assert jolts[0] < 0.6 * jolts[1], jolts
 
 
 def test_sizes_rates_and_options_that_cannot_be(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The layers of the small autoencoder (`models.tae`): 2-D convolutions, three that mix time, and how they are stacked."""
+"""The layers of the small autoencoder (`models.tae`): 2-D convolutions, three that mix time, and their order."""
 
 from collections.abc import Sequence
 
