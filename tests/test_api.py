@@ -117,6 +117,17 @@ def test_a_file_has_a_run_beside_it_and_the_same_call_does_nothing_more(
     assert (tmp_path / "b.mp4").read_bytes() == before
 
 
+def test_a_file_is_coded_as_fits_its_size_or_as_it_is_told(model: LongVie, tmp_path: Path) -> None:
+    sizes = {}
+    for name, options in (("usual", ()), ("told", ("output.crf=40",))):
+        config = LongVieConfig().with_options(["model.ckpt=tiny", *options])
+        LongVie(config).generate(PROMPT, duration_sec=1, out=tmp_path / f"{name}.mp4")
+        sizes[name] = (tmp_path / f"{name}.mp4").stat().st_size
+    assert sizes["told"] < 0.5 * sizes["usual"]
+    saved = model.generate(PROMPT, duration_sec=1).save(tmp_path / "saved.mp4")
+    assert saved.stat().st_size == pytest.approx(sizes["usual"], rel=0.1)
+
+
 def test_another_size_and_rate_are_converted_to_and_told(tmp_path: Path) -> None:
     config = LongVieConfig.from_mapping({"model": {"ckpt": "tiny", "frame_size": "96x64", "fps": 24}})
     video = LongVie(config).generate(PROMPT, duration_sec=2, out=tmp_path / "a.mp4")
