@@ -4,7 +4,7 @@ import torch
 
 from longvie.models.recolourer import hues
 from longvie.models.relighter import known
-from longvie.models.repainter import Repainter, applied
+from longvie.models.repainter import Repainter, applied, meant
 
 
 def repainter() -> Repainter:
@@ -68,3 +68,28 @@ def test_things_take_their_colours_in_the_light_of_now() -> None:
     both = applied(pictures, *model.maps(pictures, *told))
     inside = applied(pictures, *model.light(pictures, *told)).abs() <= 1
     assert torch.allclose(both[inside], applied(lit, *model.things(lit, *told))[inside], atol=1e-4)
+
+
+def test_a_colour_changes_on_the_thing_that_is_meant_and_nowhere_else() -> None:
+    """Three things on a ground: one turns wholly, one a little, one hardly; the ground turns too."""
+    pieces = torch.zeros(1, 16, 24, dtype=torch.long)
+    pieces[:, 2:8, 2:8], pieces[:, 2:8, 10:16], pieces[:, 10:14, 2:8] = 1, 2, 5
+    before = torch.zeros(1, 3, 16, 24)
+    after = before.clone()
+    for number, change in ((0, 0.5), (1, 0.6), (2, 0.2), (5, 0.4)):
+        after[:, 0] += 3 * change * (pieces == number)
+    assert torch.equal(meant(before, after, pieces), (pieces == 1) | (pieces == 5))
+    assert not bool(meant(before, before + 0.01, pieces).any())  # nobody meant that
+    assert not bool(meant(before, after, torch.zeros_like(pieces)).any())
+
+
+@torch.no_grad()
+def test_pieces_hold_the_colours_of_things_and_not_the_light() -> None:
+    model, told = repainter(), asked(1)
+    pieces = torch.zeros(1, 16, 24, dtype=torch.long)
+    pieces[:, 4:12, 4:12] = 1
+    free, held, light = model(*told), model(*told, pieces=pieces), applied(told[0], *model.light(*told))
+    inside = (pieces == 1)[:, None].expand(-1, 3, -1, -1)
+    assert torch.allclose(held[inside], free[inside], atol=1e-5)
+    assert torch.allclose(held[~inside], light[~inside], atol=1e-5)
+    assert not torch.allclose(free[~inside], light[~inside], atol=1e-2)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from longvie.controls.floor import floor
 from longvie.controls.moved import Moved
 from longvie.controls.sights import Sight
+from longvie.controls.things import REST, SKY, Things
 from longvie.models.models import Models
 from longvie.models.repainter import Repainter
 
@@ -195,5 +197,14 @@ def repainted(
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
     along = torch.full((pictures.shape[1],), begun, device=weight.device)
     given = pictures.transpose(0, 1).to(weight.device), near.to(weight.device)
-    found = repainter(*given, before.to(weight), now.to(weight), along)
+    pieces = None if disparity is None else _pieces(disparity).to(weight.device)
+    found = repainter(*given, before.to(weight), now.to(weight), along, pieces=pieces)
     return found.clamp(-1, 1).transpose(0, 1).to(pictures.device)
+
+
+def _pieces(disparity: Float[Tensor, "f h w"]) -> Int[Tensor, "f h w"]:
+    """The things of each frame, from 1 on; 0 where there is none, or one too small to be told apart."""
+    near = disparity.float().cpu()
+    near = near / torch.quantile(near.flatten(1)[:, ::7], 0.99, dim=1).clamp(min=1e-6)[:, None, None]
+    numbers = torch.cat([Things().take(one[None], floor(one[None]))[0] for one in near])
+    return torch.where((numbers == REST) | (numbers <= SKY), 0, numbers)

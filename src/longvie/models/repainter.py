@@ -6,13 +6,16 @@ one turns the light, the other the colours of single things. Each answers with a
 each pixel. So edges stay where and as sharp as they were.
 """
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from longvie.models.recolourer import Recolourer
 from longvie.models.relighter import Relighter
+
+LITTLE = 0.02  # mean change of a thing, of the range of 2, below which nobody meant it
 
 
 class Repainter(ModelMixin, ConfigMixin):
@@ -34,9 +37,11 @@ class Repainter(ModelMixin, ConfigMixin):
         self.light = Relighter(width, layers, heads, text_width, fine_width)
         self.things = Recolourer(width, layers, text_width, fine_width)
 
-    def forward(self, pictures: Float[Tensor, "b 3 h w"], *told: Tensor) -> Float[Tensor, "b 3 h w"]:
+    def forward(
+        self, pictures: Float[Tensor, "b 3 h w"], *told: Tensor, pieces: Int[Tensor, "#b h w"] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """The pictures as they are under the words now, wholly; arguments as `maps` has them."""
-        return applied(pictures, *self.maps(pictures, *told))
+        return applied(pictures, *self.maps(pictures, *told, pieces=pieces))
 
     def maps(
         self,
@@ -45,6 +50,7 @@ class Repainter(ModelMixin, ConfigMixin):
         before: Float[Tensor, "#b n d"],
         now: Float[Tensor, "#b m d"],
         along: Float[Tensor, " b"],
+        pieces: Int[Tensor, "#b h w"] | None = None,
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
         """Gain and offset of each colour of each pixel under the words now; black is 0.
 
@@ -53,11 +59,31 @@ class Repainter(ModelMixin, ConfigMixin):
             disparity: how near each place is, of any scale; 0 is infinitely far. All 0 where it is not known.
             before, now: embeddings of the words, zeros beyond the text.
             along: how far the pictures are on the way from the words before to those now, from 0 to 1.
+            pieces: a number above 0 for each thing, others for what is none; without them all may change colour.
         """
         gain, offset = self.light(pictures, disparity, before, now, along)
         lit = applied(pictures, gain, offset).clamp(-1, 1)
         more, other = self.things(lit.to(pictures), disparity, before, now, along)
+        if pieces is not None:
+            changes = meant(lit, applied(lit, more, other).clamp(-1, 1), pieces)[:, None]
+            more, other = torch.where(changes, more, 1.0), torch.where(changes, other, 0.0)
         return gain * more, offset * more + other
+
+
+def meant(
+    before: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"], pieces: Int[Tensor, "#b h w"]
+) -> Bool[Tensor, "b h w"]:
+    """Where a colour really changes: on the thing that changes the most, and on others that change as much by half. A
+    thing is meant by words or is not; and what is no thing has its colour from the light's part.
+    """
+    change = (after - before).abs().mean(1)
+    found = torch.zeros_like(change, dtype=torch.bool)
+    for own, place, where in zip(change, pieces.expand(len(change), -1, -1), found, strict=True):
+        means = {number: float(own[place == number].mean()) for number in place[place > 0].unique().tolist()}
+        enough = max(LITTLE, max(means.values(), default=0.0) / 2)
+        chosen = [number for number, mean in means.items() if mean > enough]
+        where |= torch.isin(place, torch.tensor(chosen, dtype=place.dtype, device=place.device))
+    return found
 
 
 def applied(
