@@ -156,7 +156,7 @@ class Carrying:
         if named is None:
             pictures = fill(video, visible, self.picture)
         else:
-            given = named.depth, named.numbers, named.new, named.own & way.visible
+            given = named.depth, named.numbers, named.new, way.visible
             pictures, things, self._remembered = fill_things(video, visible, *given, self._remembered)
             things = (things & (named.depth > SKY))[None]
         return Moved(pictures.transpose(0, 1), seen[None], things)

@@ -64,13 +64,11 @@ class Named:
         depth: disparity; the largest, but for few, is 1.
         numbers: of the thing at each pixel, `things.FLOOR` where it is none.
         new: numbers that now mean another thing than before.
-        own: pixels that come from the thing that they are of.
     """
 
     depth: Float[Tensor, "f h w"]
     numbers: Int[Tensor, "f h w"]
     new: Bool[Tensor, "f numbers"]
-    own: Bool[Tensor, "f h w"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Way:
 
     Attributes:
         grid: as `grid_sample` takes it.
-        visible: seen in the picture too.
+        visible: seen in the picture too; of a thing, on the thing itself.
         named: where depth is known.
         back: matrices by which the still part of the scene passes to the picture (`controls.passage`), where the tracks
             tell them.
@@ -198,8 +196,7 @@ class Paths:
         self._first = numbers[:1] if self._first is None else self._first
         source = sampled(self._first[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
         same, told = source.round() == numbers, (numbers > SKY_NUMBER) & (numbers != REST)
-        own = same | ~torch.isin(numbers, self._first)
-        named, visible = Named(depth, numbers, new, own), last.visible & (same | ~told)
+        named, visible = Named(depth, numbers, new), last.visible & (same | ~told)
         if back is None or raw is None:
             return Way(grid, visible, named)
         return Way(grid, visible, named, back[span], raw[span].float(), flat)
