@@ -65,6 +65,52 @@ def test_in_pieces_as_in_one() -> None:
     assert torch.equal(torch.cat([fresh for _, fresh in parts]), new)
 
 
+def on(*boxes: tuple[Box, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Four points on each of the boxes of each frame, in the order of the boxes, all of them seen."""
+    points = [
+        [(left + across * (right - left), top + down * (bottom - top)) for top, bottom, left, right, _ in frame
+         for across in (0.3, 0.6) for down in (0.3, 0.6)]
+        for frame in boxes
+    ]  # fmt: skip
+    return torch.tensor(points), torch.ones(len(points), len(points[0]), dtype=torch.bool)
+
+
+def test_things_that_pass_each_other_as_far_away_are_told_apart_by_their_points() -> None:
+    frames = [((6, 16, 2 + k, 10 + k, 0.5), (6, 16, 28 - k, 38 - k, 0.5)) for k in range(27)]
+    depth, flat = film(*frames)
+    points, seen = on(*frames)
+
+    def told(things: Things, *given: torch.Tensor) -> tuple[int, int, int, int]:
+        things.follow(points.shape[1])
+        numbers, _ = things.take(depth, flat, *given)
+        return tuple(int(numbers[at, 10, x]) for at, x in ((0, 6), (0, 33), (26, 32), (26, 7)))  # type: ignore[return-value]
+
+    one, other, one_later, other_later = told(Things(), points, seen)
+    assert one != other and (one_later, other_later) == (one, other)
+    alone = told(Things())
+    assert alone[:2] == (one, other) and alone[2:] != (one, other), "depth alone takes the one for the other"
+
+
+def test_things_that_touch_have_each_what_is_nearest_to_its_points() -> None:
+    frames = [((6, 16, 4 + k, 14 + k, 0.5), (6, 16, 20, 30, 0.5)) for k in range(7)]
+    points, seen = on(*frames)
+    things = Things()
+    things.follow(points.shape[1])
+    numbers, new = things.take(*film(*frames), points, seen)
+    one, other = int(numbers[0, 10, 8]), int(numbers[0, 10, 25])
+    assert one != other and not new[1:].any()
+    assert torch.all(numbers[6, 7:15, 11:19] == one) and torch.all(numbers[6, 7:15, 21:29] == other)
+
+
+def test_points_that_count_in_no_frame_change_nothing() -> None:
+    frames = [((6, 16, k, k + 8, 0.5), (8, 16, 30 - k, 36 - k, 0.8)) for k in range(12)]
+    points, seen = on(*frames)
+    things, plain = Things(), Things()
+    things.follow(points.shape[1])
+    found = things.take(*film(*frames), points.fill_(-1e6), seen)
+    assert all(torch.equal(*both) for both in zip(found, plain.take(*film(*frames)), strict=True))
+
+
 def filled(
     colours: tuple[tuple[float, float, float], ...], *, hidden: slice, frames: int = 1
 ) -> tuple[torch.Tensor, ...]:

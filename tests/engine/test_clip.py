@@ -40,6 +40,9 @@ class Guess(VideoTransformer):
         self.answer = answer
         self.told: list[tuple[float, Tensor]] = []
 
+    def read(self, words: Tensor, *_rest: Any) -> Tensor:
+        return words
+
     def forward(self, noisy: Tensor, times: Tensor, words: Tensor, **given: Any) -> Tensor:
         assert given["controls"] == []
         self.told.append((float(times[0]), noisy))

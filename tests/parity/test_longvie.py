@@ -192,12 +192,13 @@ def check_block_and_head(fixture: Fixture) -> None:
     first = inputs["clip"].shape[1]  # the context begins with the picture's tokens
     context = Context(inputs["context"][:, first:], inputs["context"][:, :first])
     modulation, rotate = inputs["t_mod"][:, None], grid_rotation(head_width, grid)
+    read = block.cross_attn.read(context)
     seen: dict[str, Tensor] = {}
     block.self_attn.register_forward_hook(lambda _layer, given, out: seen.update(modulated=given[0], self_attn_out=out))
-    near(fixture, "block_out", block(x, context, modulation, rotate), relative=1e-5)
+    near(fixture, "block_out", block(x, read, modulation, rotate), relative=1e-5)
     near(fixture, "modulated", seen["modulated"], relative=1e-5)
     near(fixture, "self_attn_out", seen["self_attn_out"], relative=1e-5)
-    near(fixture, "cross_attn_out", block.cross_attn(block.norm3(x), context), relative=1e-5)
+    near(fixture, "cross_attn_out", block.cross_attn(block.norm3(x), read), relative=1e-5)
 
     out = config["out_dim"] * int(np.prod(config["patch_size"]))
     head = part(fixture, "head.", Head(config["dim"], out, config["eps"]))

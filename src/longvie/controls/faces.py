@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from longvie.controls.extent import Extent
 
-CELLS = 8  # of a face, on each side
+CELLS = 16  # of a face, on each side
 WHOLE = 0.85  # of its known size: a smaller one is cut off
 EVIDENCE = 6.0  # pixels that must have been seen for a face to be known
 

@@ -129,6 +129,7 @@ class Paths:
         self._group: _Known | None = None
         self._last: _Sources | None = None
         self._things = Things() if things is None else things.scaled(1 / self._top)
+        self._things.follow(points.shape[1])
         self._first: Int[Tensor, "1 h w"] | None = None  # the things of the picture
 
     @cached_property
@@ -192,7 +193,7 @@ class Paths:
         if depth is None or flat is None:
             return Way(grid, last.visible, None)
         back, raw = self.back, self._raw
-        numbers, new = self._things.take(depth, flat)
+        numbers, new = self._things.take(depth, flat, self.points[span], self.seen[span])
         self._first = numbers[:1] if self._first is None else self._first
         source = sampled(self._first[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
         same, told = source.round() == numbers, (numbers > SKY_NUMBER) & (numbers != REST)

@@ -1,9 +1,10 @@
 """Which thing a pixel belongs to, by depth alone: pieces that no jump in depth divides, known again in later frames.
 
 What stands on the floor is cut where disparity jumps; each piece that is left is a thing, or several that touch. A
-piece takes the number of the one that was last where it is now, so a number outlives that something else passes in
-front. A thing that comes back elsewhere is known by how tall it is, which its disparity tells. Numbers are few and
-used again; who keeps something by them is told when one is given to another thing.
+piece takes the number of those whose points of the tracks it shows; without any, of the one that was last where it is
+now, so a number outlives that something else passes in front. A thing that comes back elsewhere is known by how tall it
+is, which its disparity tells. Numbers are few and used again; who keeps something by them is told when one is given to
+another thing.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from longvie.controls.extent import Extent
+from longvie.controls.owners import Owners, Spots, nearest
 
 NUMBERS = 28  # the first is the sky, the last holds what is too small to be told apart
 SKY, REST = 0, NUMBERS - 1
@@ -33,6 +35,7 @@ AS_WIDE = 0.2  # the same of widths, which change a little while it turns
 AFAR = 0.1  # how much another distance counts beside that, where a thing is seen whole
 MEASURED = 8  # frames from one look at how large things are to the next
 KEPT = 0.7  # of what was known of that, where a thing is looked at again
+SOME = 2  # points of a thing that are enough to tell it from another one that touches it
 FLOOR = -1
 KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "frames")
 
@@ -52,6 +55,11 @@ class Things:
         self._place = np.zeros(NUMBERS)  # column of its middle, of the picture's width, as it was last
         self._guessed = np.zeros(NUMBERS, bool)  # by a part of it
         self._frames = self._height = self._width = 0
+        self._owners = Owners(0)
+
+    def follow(self, points: int) -> None:
+        """From here on so many points are told of, whatever those before were."""
+        self._owners = Owners(points)
 
     def copy(self) -> "Things":
         """The same, which goes its own way from here on."""
@@ -79,29 +87,45 @@ class Things:
         return made
 
     def take(
-        self, disparity: Float[Tensor, "f h w"], flat: Bool[Tensor, "f h w"]
+        self,
+        disparity: Float[Tensor, "f h w"],
+        flat: Bool[Tensor, "f h w"],
+        points: Float[Tensor, "f n 2"] | None = None,
+        seen: Bool[Tensor, "f n"] | None = None,
     ) -> tuple[Int[Tensor, "f h w"], Bool[Tensor, "f numbers"]]:
-        """The number of each pixel, `FLOOR` where it is `flat`; and which numbers are given to a new thing there."""
+        """The number of each pixel, `FLOOR` where it is `flat`; and which numbers are given to a new thing there.
+
+        Args:
+            points, seen: of the tracks that it was told to `follow`: x and y in pixels, and where they count.
+        """
         numbers, new = [], []
-        for depth, floor in zip(disparity.cpu().numpy(), flat.cpu().numpy(), strict=True):
-            one, fresh = self._frame(depth, floor)
+        for at, (depth, floor) in enumerate(zip(disparity.cpu().numpy(), flat.cpu().numpy(), strict=True)):
+            pieces, count = _pieces(depth, floor)
+            spots = Spots.none()
+            if points is not None and seen is not None:
+                spots = Spots.of(points[at].cpu().numpy(), seen[at].cpu().numpy(), pieces)
+            one, fresh = self._frame(depth, floor, pieces, count, spots)
             numbers.append(one)
             new.append(fresh)
         return torch.from_numpy(np.stack(numbers)).to(disparity.device), torch.from_numpy(np.stack(new))
 
-    def _frame(self, depth: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pieces, count = _pieces(depth, floor)
+    def _frame(
+        self, depth: np.ndarray, floor: np.ndarray, pieces: np.ndarray, count: int, spots: Spots
+    ) -> tuple[np.ndarray, np.ndarray]:
+        votes = self._owners.votes(spots, pieces, count, NUMBERS)
         stands = ~floor & (depth > LEAST)
         found = np.full(depth.shape, REST, np.int64)
         last = np.full(depth.shape, FLOOR, np.int64) if self._last is None else self._last
         fresh, here, unknown, claimed = np.zeros(NUMBERS, bool), {SKY, REST}, [], []
         sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-        for piece in np.argsort(-sizes[1:], kind="stable") + 1:
+        for piece in (np.argsort(-sizes[1:], kind="stable") + 1).tolist():
             if sizes[piece] < SMALL:
                 break
             inside = pieces == piece
             near = float(depth[inside].mean())
-            number = self._same(last[inside], near, SHARE, here) or self._same(last[_around(inside)], near, 0.0, here)
+            number = self._elected(votes, piece, near, here)
+            number = number or self._same(last[inside], near, SHARE, here)
+            number = number or self._same(last[_around(inside)], near, 0.0, here)
             if number:
                 self._guessed[number] |= self._left[number] > AWAY
                 found[inside] = number
@@ -110,7 +134,8 @@ class Things:
                 claimed.append((number, inside, near))
             else:
                 unknown.append((inside, near))
-        for _, inside, _ in claimed:
+        for number, inside, _ in claimed:
+            self._divided(number, inside, votes, spots, depth, found, here)
             self._parted(inside, last, depth, found, here)
         self._height, self._width = depth.shape
         for number, inside, near in claimed:
@@ -134,6 +159,7 @@ class Things:
             here.add(number)
             self._near[number] = near
         self._frames += 1
+        self._owners.learn(spots, np.where(found == REST, 0, found), fresh)
         found[floor], found[depth <= LEAST] = FLOOR, SKY
         self._placed(found)
         self._area = np.bincount(found[found > SKY], minlength=NUMBERS)
@@ -142,6 +168,44 @@ class Things:
         again = fresh[np.clip(last, 0, None)] & (last >= 0)
         self._last = np.where(stands, found, np.where(again, FLOOR, last))
         return found, fresh
+
+    def _elected(self, votes: Int[np.ndarray, "pieces numbers"], piece: int, near: float, here: set[int]) -> int:
+        """Whose points most of those on a piece are; 0 if there are none, or another piece is rather that thing. Of one
+        that is here already it may be another part.
+        """
+        number = int(votes[piece].argmax())
+        if 2 * votes[piece, number] <= votes[piece].sum():
+            return 0
+        if number in here:
+            known = self._near[number]
+            return number if abs(known - near) < PART * max(known, near) else 0
+        return number if votes[piece, number] == votes[:, number].max() else 0
+
+    def _divided(
+        self,
+        number: int,
+        inside: Bool[np.ndarray, "h w"],
+        votes: Int[np.ndarray, "pieces numbers"],
+        spots: Spots,
+        depth: Float[np.ndarray, "h w"],
+        found: Int[np.ndarray, "h w"],
+        here: set[int],
+    ) -> None:
+        """Things that touch are one piece: another one that shows the most of its points here has what is nearest to
+        them.
+        """
+        spots = spots.part(inside[spots.y, spots.x])
+        owners = self._owners.on(spots)
+        counts = np.bincount(owners, minlength=NUMBERS)
+        others = [it for it in np.flatnonzero(counts >= SOME).tolist() if it and counts[it] == votes[:, it].max()]
+        told = np.isin(owners, [number, *others])
+        if not set(others) - {number}:
+            return
+        y, x = np.nonzero(inside)
+        found[y, x] = whose = nearest(spots.part(told), owners[told], y, x)
+        for other in np.unique(whose).tolist():
+            here.add(other)
+            self._near[other] = depth[y, x][whose == other].mean()
 
     def _placed(self, found: Int[np.ndarray, "h w"]) -> None:
         y, x = np.nonzero(found > SKY)

@@ -228,12 +228,14 @@ class ClipEngine:
         """Clean latents of one clip."""
         transformer, config = self.models.transformer, self.config
         arguments, own = given.arguments(self._place), transformer.patch_embedding.weight.dtype
+        pictures, branches = arguments.pop("pictures"), {control.branch for control in given.controls}
+        read = [transformer.read(words, pictures, branches) for words in said]
         x0 = self.models.card.predicts == "x0"
         steps = count(1)
 
         def predict(x: flow.Latents, t: Float[Tensor, ""]) -> flow.Latents:
             told = (flow.rounded(t) if config.quirks.rounded_times else t).to(self._place).expand(1)
-            outs = [transformer(x.to(own), told, words, **arguments) for words in said]
+            outs = [transformer(x.to(own), told, words, **arguments) for words in read]
             out = outs[0] if len(outs) == 1 else flow.guided(outs[0], outs[1], config.guidance)
             now = replace(progress, step=next(steps))
             finite(out, "predicted latents", f"clip {progress.part}, step {now.step} of {config.steps}")
@@ -305,7 +307,7 @@ def options_of(kind: type[Any], made_for: Mapping[str, Any], changes: Mapping[st
 
 
 class Words:
-    """Embeddings of what is said, each prompt read once while it lasts."""
+    """Embeddings of what is said, each prompt encoded once while it lasts."""
 
     def __init__(self, models: Models, place: torch.device) -> None:
         self._models, self._place = models, place

@@ -29,7 +29,7 @@ from longvie.engine.state import ClipState
 from longvie.engine.stream import Chunk, Progress, finite
 from longvie.errors import ConfigError, ControlError, ScriptError
 from longvie.models.models import Card, Models
-from longvie.models.transformer import ControlInput, VideoTransformer
+from longvie.models.transformer import ControlInput, Reading, VideoTransformer
 from longvie.shapes import Strides, fit_frames
 
 PART = 7  # blocks between two states that can be saved: five seconds and a quarter
@@ -217,14 +217,15 @@ class LiveEngine:
         self, script: Script, state: LiveState, tell: OnProgress, steering: Steering, witness: Witness
     ) -> Iterator[Chunk]:
         words, count, strides = Words(self.models, self._place), len(self.spans(script)), self.seam.strides
+        readings = Readings(self.transformer, words)
         with ahead() as beside:
             for number in range(state.clip, count):
                 start = state.made
                 script = steering.applied(script, number, start, self.check)
                 span = self.config.span(script, number, strides)
                 progress = Progress(number, count, 0, self.config.steps, span.new, script.frames)
-                said, ready = words(span.prompt), beside.take(_named(script, number))
-                given, moved = self._given(beside, script, span, state, words, ready)
+                said, ready = readings(span.prompt), beside.take(_named(script, number))
+                given, moved = self._given(beside, script, span, state, words, said, ready)
                 state = replace(moved, heard=span.prompt) if isinstance(moved, LiveState) else state
                 coming = self.config.span(script, number + 1, strides) if number + 1 < count else None
                 if coming is not None:
@@ -247,14 +248,21 @@ class LiveEngine:
         beside.begin(_named(script, span.clip), lambda: self.seam.ready(script, span, state))
 
     def _given(
-        self, beside: Ahead[Ready], script: Script, span: Span, state: LiveState, words: Words, ready: Ready | None
+        self,
+        beside: Ahead[Ready],
+        script: Script,
+        span: Span,
+        state: LiveState,
+        words: Words,
+        said: Reading,
+        ready: Ready | None,
     ) -> tuple[Given, ClipState]:
         """What the network is told; under other words, while the memory is made anew."""
         if state.heard in ("", span.prompt):
             return self.seam.given(script, span, state, None, ready)
         heard = NewWords.of(self.models, words, state.heard, span.prompt)
         work = partial(self.seam.given, script, span, state, heard, ready)
-        return beside.beside(work, partial(self.hear, state, span, words))
+        return beside.beside(work, partial(self.hear, state, said))
 
     @property
     def _place(self) -> torch.device:
@@ -267,7 +275,7 @@ class LiveEngine:
         self,
         span: Span,
         state: LiveState,
-        said: Float[Tensor, "1 n d"],
+        said: Reading,
         given: Given,
         progress: Progress,
         tell: OnProgress,
@@ -309,9 +317,7 @@ class LiveEngine:
         return runtime.noise(shape, runtime.generator(mixed(seed, span.clip, 0))).to(self._place)
 
     @torch.no_grad()
-    def keep(
-        self, span: Span, state: LiveState, said: Float[Tensor, "1 n d"], given: Given, latents: flow.Latents
-    ) -> None:
+    def keep(self, span: Span, state: LiveState, said: Reading, given: Given, latents: flow.Latents) -> None:
         """One more pass at time 0, whose keys and values are what later blocks see of this one."""
         known = self.seam.known(latents)
         asked = replace(given, condition=known)
@@ -321,13 +327,13 @@ class LiveEngine:
         self.transformer(latents.to(own), torch.zeros(1, device=self._place), said, **arguments, **past)
         state.pasts.end(span.clip, latents, given.controls, given.beats)
 
-    def hear(self, state: LiveState, span: Span, words: Callable[[str], Float[Tensor, "1 n d"]]) -> None:
+    def hear(self, state: LiveState, said: Reading) -> None:
         """The words have changed: what is remembered is made anew under them, kept, or forgotten."""
         if self.config.on_words == "clear":
             state.pasts.forget()
         if self.config.on_words != "recache":
             return
-        said, own = words(span.prompt), self.transformer.patch_embedding.weight.dtype
+        own = self.transformer.patch_embedding.weight.dtype
         kept = state.pasts.kept
         state.pasts.forget_all()
         for block in kept:
@@ -346,6 +352,20 @@ class LiveEngine:
         """The pasts of trunk and branches, with room for a block, as the transformer takes them."""
         first = number * self.config.block
         return state.pasts.begin(self.transformer, self.seam.cells, range(first, first + count), controls)
+
+
+class Readings:
+    """Words as every layer reads them: their keys and values, made once while the words are the same."""
+
+    def __init__(self, transformer: VideoTransformer, words: Words) -> None:
+        self._transformer, self._words = transformer, words
+        self._last: tuple[str, Reading] | None = None
+
+    @torch.no_grad()
+    def __call__(self, prompt: str) -> Reading:
+        if self._last is None or self._last[0] != prompt:
+            self._last = prompt, self._transformer.read(self._words(prompt))
+        return self._last[1]
 
 
 def _named(script: Script, number: int) -> tuple[int, ...]:

@@ -61,6 +61,13 @@ class Context(NamedTuple):
     pictures: Float[Tensor, "b pictures d"] | None = None
 
 
+class Read(NamedTuple):
+    """The same for one layer, which reads it by cross-attention: keys and values."""
+
+    words: tuple[Float[Tensor, "b words d"], Float[Tensor, "b words d"]]
+    pictures: tuple[Float[Tensor, "b pictures d"], Float[Tensor, "b pictures d"]] | None = None
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the whole width, before the split into heads; statistics in float32."""
 
@@ -70,8 +77,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        # A CPU has no fused kernel for bfloat16: float32 there takes half of the time.
+        wide = x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
         # The weight in the activations' type, or the fused kernel is left.
-        return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return functional.rms_norm(wide, self.weight.shape, self.weight.to(wide.dtype), self.eps).to(x.dtype)
 
 
 def norm(x: Float[Tensor, "b n d"], eps: float) -> Float[Tensor, "b n d"]:
@@ -158,16 +167,21 @@ class CrossAttention(SelfAttention):
         self.v_img = nn.Linear(width, width) if pictures else None
         self.norm_k_img = RMSNorm(width, eps) if pictures else None
 
-    def forward(self, x: Float[Tensor, "b n d"], context: Context) -> Float[Tensor, "b n d"]:
-        q = self.split(self.norm_q(self.q(x)))
-        words = context.words
-        read = self.read(q, self.norm_k(self.k(words)), self.v(words))
-        pictures, k, v, norm_k = context.pictures, self.k_img, self.v_img, self.norm_k_img
-        if pictures is not None and k is not None and v is not None and norm_k is not None:
-            read = read + self.read(q, norm_k(k(pictures)), v(pictures))
-        return self.o(read)
+    def read(self, context: Context) -> Read:
+        """What does not depend on the tokens that read: it may be kept for as long as the words are the same."""
+        words, pictures = context
+        k_img, v_img, norm_k_img = self.k_img, self.v_img, self.norm_k_img
+        seen = None
+        if pictures is not None and k_img is not None and v_img is not None and norm_k_img is not None:
+            seen = norm_k_img(k_img(pictures)), v_img(pictures)
+        return Read((self.norm_k(self.k(words)), self.v(words)), seen)
 
-    def read(
+    def forward(self, x: Float[Tensor, "b n d"], read: Read) -> Float[Tensor, "b n d"]:
+        q = self.split(self.norm_q(self.q(x)))
+        found = self._found(q, *read.words)
+        return self.o(found if read.pictures is None else found + self._found(q, *read.pictures))
+
+    def _found(
         self, q: Float[Tensor, "b n m e"], k: Float[Tensor, "b words d"], v: Float[Tensor, "b words d"]
     ) -> Float[Tensor, "b n d"]:
         """One attention of the queries over some tokens of the context."""
@@ -191,7 +205,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b n d"],
-        context: Context,
+        read: Read,
         modulation: Float[Tensor, "b g 6 d"],
         rotate: Rotation,
         mask: Bool[Tensor, "n keys"] | None = None,
@@ -202,5 +216,5 @@ class Block(nn.Module):
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unbind(2)  # each (b, g, d)
         turned = self.self_attn(modulate(x, shift, scale, self.eps), rotate, mask=mask, past=past, layer=layer)
         x = gated(x, turned, gate)
-        x = x + self.cross_attn(self.norm3(x), context).to(x.dtype)
+        x = x + self.cross_attn(self.norm3(x), read).to(x.dtype)
         return gated(x, self.ffn(modulate(x, ffn_shift, ffn_scale, self.eps)), ffn_gate)

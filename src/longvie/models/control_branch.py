@@ -6,7 +6,7 @@ trunk's stream nor each other; after each of the first trunk blocks their sum is
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from longvie.errors import ControlError
 from longvie.models.block import Block, Context, Layers
 
 BranchName = Literal["dense", "sparse"]
+BRANCHES = get_args(BranchName)
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class ControlBranches(nn.Module):
         self.time = nn.Linear(trunk, width)
         self.joins: Layers[Join] = Layers(Join(width, trunk) for _ in range(layers))
 
-    def branch(self, control: ControlInput) -> ControlBranch:
-        return self.dense if control.branch == "dense" else self.sparse
+    def branch(self, name: str) -> ControlBranch:
+        return self.dense if name == "dense" else self.sparse
 
     def context(self, context: Context) -> Context:
         """Words and picture at the branches' width."""

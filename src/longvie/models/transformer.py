@@ -5,8 +5,8 @@ values of the config. The trunk keeps Wan's own names for its weights, which LoR
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from longvie.errors import ConfigError, ControlError, ShapeError
 from longvie.models import attention
-from longvie.models.block import Block, Context, Layers, ListPast, Past, SelfAttention, modulate
-from longvie.models.control_branch import ControlBranches, ControlInput
+from longvie.models.block import Block, Context, Layers, ListPast, Past, Read, SelfAttention, modulate
+from longvie.models.control_branch import BRANCHES, ControlBranches, ControlInput
 from longvie.models.rope import THETA, Rotation, exact, rotation
 
 __all__ = ["ControlInput", "ListPast", "Past", "VideoTransformer", "sinusoid"]
@@ -38,6 +38,13 @@ def sinusoid(times: Float[Tensor, " n"], width: int) -> Float[Tensor, "n width"]
     ladder = torch.arange(half, device=times.device, dtype=exact(times.device)) / half
     turned = torch.outer(times.to(ladder.dtype), 10_000**-ladder)
     return torch.cat((turned.cos(), turned.sin()), dim=-1).to(times.dtype)
+
+
+class Reading(NamedTuple):
+    """Words, and pictures where a model sees them, as every layer reads them."""
+
+    trunk: tuple[Read, ...]
+    branches: Mapping[str, tuple[Read, ...]]
 
 
 class PatchEmbedding(nn.Conv3d):
@@ -219,7 +226,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         self,
         noisy: Float[Tensor, "b c l h w"],
         times: Float[Tensor, " b"] | Float[Tensor, "b l"],
-        words: Float[Tensor, "b words text"],
+        words: Float[Tensor, "b words text"] | Reading,
         *,
         condition: Float[Tensor, "b given l h w"] | None = None,
         pictures: Float[Tensor, "b pictures image"] | None = None,
@@ -237,6 +244,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
         Args:
             times: noise levels in [0, 1], one for the clip or one for each latent frame.
+            words: embeddings of the words, or what `read` made of them, and of the pictures.
             condition: channels that follow the noisy ones (mask, picture latents).
             history: whole token inputs of k latent frames that stand before the clip; they leave before the head.
             history_times: their noise levels; None is the clip's own single one (LongVie).
@@ -259,22 +267,25 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         earlier = 0 if history is None else history.shape[2]
         embedded = self._embed_time(times, history_times, earlier, frames, beats)  # (b, 1 or k + l, d)
         modulation = self.time_projection(embedded).unflatten(-1, (6, -1))
-        context = self._context(words, pictures)
+        if not isinstance(words, Reading):
+            words = self.read(words, pictures, {control.branch for control in controls})
+        elif pictures is not None:
+            raise ShapeError("the words are read already, and pictures with them: give them to `read`")
         if positions is None:
             positions = torch.arange(start, start + earlier + frames, device=noisy.device)
         _check_frames(earlier + frames, positions, visible, past)
         rotate = self._rotation(self.config.width // self.config.heads, positions, grid)
         mask = None if visible is None else _per_token(visible, grid[1] * grid[2])
-        streams, narrow = self._branches(controls, context, modulation, positions, grid, mask)
+        streams, narrow = self._branches(controls, modulation, positions, grid, mask)
 
         for layer, block in enumerate(self.blocks):
-            x = self._run(block, x, context, modulation, rotate, mask, past, layer)
+            x = self._run(block, x, words.trunk[layer], modulation, rotate, mask, past, layer)
             if self.controls is not None and narrow is not None and layer < self.config.control_layers:
-                branches = [self.controls.branch(control).blocks[layer] for control in controls]
+                branches = [self.controls.branch(control.branch).blocks[layer] for control in controls]
                 pasts = branch_pasts or [None] * len(streams)
                 streams = [
-                    self._run(branch, stream, *narrow, behind, layer)
-                    for branch, stream, behind in zip(branches, streams, pasts, strict=True)
+                    self._run(branch, stream, words.branches[control.branch][layer], *narrow, behind, layer)
+                    for branch, stream, control, behind in zip(branches, streams, controls, pasts, strict=True)
                 ]
                 x = self.controls.join(layer, x, streams, controls)
 
@@ -286,6 +297,26 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             return made
         given = condition[:, -made.shape[1] :].to(made)
         return torch.lerp(made, given, self._unpatch(copied, grid).to(made))
+
+    def read(
+        self,
+        words: Float[Tensor, "b words text"],
+        pictures: Float[Tensor, "b pictures image"] | None = None,
+        branches: Collection[str] = BRANCHES,
+    ) -> Reading:
+        """What `forward` needs of the words and pictures: keys and values of every layer, once for all its calls.
+
+        Args:
+            branches: of controls, that will be asked for.
+        """
+        context = self._context(words, pictures)
+        trunk, found = tuple(block.cross_attn.read(context) for block in self.blocks), dict[str, tuple[Read, ...]]()
+        if self.controls is not None and branches:
+            narrow = self.controls.context(context)
+            for name in branches:
+                layers = self.controls.branch(name).blocks
+                found[name] = tuple(layer.cross_attn.read(narrow) for layer in layers)
+        return Reading(trunk, found)
 
     def _tokens(self, what: str, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b n d"]:
         """Patches of latents as tokens, if they are of the model's form."""
@@ -353,12 +384,11 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
     def _branches(
         self,
         controls: Sequence[ControlInput],
-        context: Context,
         modulation: Tensor,
         positions: Tensor,
         grid: tuple[int, int, int],
         mask: Tensor | None,
-    ) -> tuple[list[Tensor], tuple[Context, Tensor, Rotation, Tensor | None] | None]:
+    ) -> tuple[list[Tensor], tuple[Tensor, Rotation, Tensor | None] | None]:
         """The branches' first tokens, one per control, and what their blocks are given beside them."""
         if not controls:
             return [], None
@@ -372,7 +402,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
                     f" strengths do not fit a clip of {frames} latent frames and {grid[1:]} tokens"
                 )
         streams = [
-            self.controls.branch(control).start(self._tokens(control.branch, control.latents.to(dtype)), control)
+            self.controls.branch(control.branch).start(self._tokens(control.branch, control.latents.to(dtype)), control)
             for control in controls
         ]
         clip = positions[-frames:]
@@ -384,7 +414,7 @@ class VideoTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             tokens = math.prod(grid)
             mask = mask[-tokens:, -tokens:]
         modulation = modulation if modulation.shape[1] == 1 else modulation[:, -frames:]
-        return streams, (self.controls.context(context), self.controls.time(modulation), rotate, mask)
+        return streams, (self.controls.time(modulation), rotate, mask)
 
     def _unpatch(self, out: Float[Tensor, "b n out"], grid: tuple[int, int, int]) -> Float[Tensor, "b c l h w"]:
         sizes = dict(zip("lhwpqr", (*grid, *self.config.patch), strict=True))
