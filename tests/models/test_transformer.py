@@ -369,6 +369,17 @@ def test_beats_are_heard_frame_by_frame() -> None:
     same(model(**call(), **earlier, beats=silent), model(**call(), **earlier))
 
 
+def test_words_that_are_read_once_say_the_same_in_every_call() -> None:
+    model = build(**CONTROLLED)
+    given = call()
+    read = model.read(given["words"])
+    for controls in ((), (control(),), both()):
+        wanted = model(**given, controls=controls)
+        assert torch.equal(model(**{**given, "words": read}, controls=controls), wanted)
+    with pytest.raises(ShapeError, match="read already"):
+        model(**{**given, "words": read}, pictures=drawn(1, 3, 7))
+
+
 def test_branches_may_have_heads_of_another_width() -> None:
     model = build(**{**CONTROLLED, "control_width": 16, "control_heads": 2, "control_ffn": 24})
     differ(model(**call(), controls=both()), model(**call()))

@@ -15,6 +15,7 @@ from torch import Tensor
 from longvie.models.recolourer import Recolourer
 from longvie.models.relighter import Relighter
 
+EVEN, STRONGEST = 0.001, 4.0  # pulls a thing's gain towards 1, where its places are alike; the largest that there is
 LITTLE = 0.02  # mean change of a thing, of the range of 2, below which nobody meant it
 
 
@@ -65,8 +66,7 @@ class Repainter(ModelMixin, ConfigMixin):
         lit = applied(pictures, gain, offset).clamp(-1, 1)
         more, other = self.things(lit.to(pictures), disparity, before, now, along)
         if pieces is not None:
-            changes = meant(lit, applied(lit, more, other).clamp(-1, 1), pieces)[:, None]
-            more, other = torch.where(changes, more, 1.0), torch.where(changes, other, 0.0)
+            more, other = evened(lit, applied(lit, more, other).clamp(-1, 1), pieces)
         return gain * more, offset * more + other
 
 
@@ -84,6 +84,29 @@ def meant(
         chosen = [number for number, mean in means.items() if mean > enough]
         where |= torch.isin(place, torch.tensor(chosen, dtype=place.dtype, device=place.device))
     return found
+
+
+def evened(
+    before: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"], pieces: Int[Tensor, "#b h w"]
+) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+    """One gain and offset of each colour for each thing that is `meant`, nothing elsewhere: a thing is painted as a
+    whole or not at all. Places that change more know better what to.
+    """
+    gain, offset = torch.ones_like(before), torch.zeros_like(before)
+    chosen = meant(before, after, pieces)
+    for picture, place in enumerate(pieces.expand(len(before), -1, -1)):
+        for number in place[chosen[picture]].unique().tolist():
+            where = place == number
+            was, now = before[picture][:, where], after[picture][:, where]
+            weight = (now - was).abs().mean(0)
+            weight = weight / weight.sum()
+            middle, goal = (was * weight).sum(1, keepdim=True), (now * weight).sum(1, keepdim=True)
+            spread = ((was - middle).square() * weight).sum(1, keepdim=True)
+            shared = ((was - middle) * (now - goal) * weight).sum(1, keepdim=True)
+            more = ((shared + EVEN) / (spread + EVEN)).clamp(0, STRONGEST)
+            gain[picture][:, where] = more
+            offset[picture][:, where] = (goal + 1) - more * (middle + 1)
+    return gain, offset
 
 
 def applied(
