@@ -123,7 +123,7 @@ class Things:
                 break
             inside = pieces == piece
             near = float(depth[inside].mean())
-            number = self._elected(votes, piece, near, here)
+            number = _elected(votes[piece])
             number = number or self._same(last[inside], near, SHARE, here)
             number = number or self._same(last[_around(inside)], near, 0.0, here)
             if number:
@@ -168,18 +168,6 @@ class Things:
         again = fresh[np.clip(last, 0, None)] & (last >= 0)
         self._last = np.where(stands, found, np.where(again, FLOOR, last))
         return found, fresh
-
-    def _elected(self, votes: Int[np.ndarray, "pieces numbers"], piece: int, near: float, here: set[int]) -> int:
-        """Whose points most of those on a piece are; 0 if there are none, or another piece is rather that thing. Of one
-        that is here already it may be another part.
-        """
-        number = int(votes[piece].argmax())
-        if 2 * votes[piece, number] <= votes[piece].sum():
-            return 0
-        if number in here:
-            known = self._near[number]
-            return number if abs(known - near) < PART * max(known, near) else 0
-        return number if votes[piece, number] == votes[:, number].max() else 0
 
     def _divided(
         self,
@@ -295,6 +283,12 @@ class Things:
         counts[[SKY, REST]] = 0
         number = int(counts.argmax())
         return number if counts[number] > share * len(last) else 0
+
+
+def _elected(votes: Int[np.ndarray, " numbers"]) -> int:
+    """Whose points most of those on a piece are; 0 if there are none."""
+    number = int(votes.argmax())
+    return number if 2 * votes[number] > votes.sum() else 0
 
 
 def _size(seen: Extent, near: float) -> Float[np.ndarray, "2"]:
