@@ -1,4 +1,4 @@
-"""Which thing a pixel belongs to, by depth alone: pieces that no jump in depth divides, known again in later frames.
+"""Which thing a pixel belongs to, by depth and points: pieces that no jump in depth divides, known again later.
 
 What stands on the floor is cut where disparity jumps; each piece that is left is a thing, or several that touch. A
 piece takes the number of those whose points of the tracks it shows; without any, of the one that was last where it is
