@@ -108,7 +108,7 @@ def test_the_interval_is_that_of_the_seed_and_holds_the_number() -> None:
     assert first.frechet.number == other.frechet.number and first.frechet.low != other.frechet.low
     for interval in (first.frechet, first.mmd):
         assert interval.low < interval.number < interval.high
-    assert first.frechet.number == frechet_distance(made, truth)
+    assert first.frechet.number == pytest.approx(frechet_distance(made, truth), rel=1e-12)
     assert first.mmd.number == pytest.approx(polynomial_mmd(made, truth))
     assert (first.made, first.truth, first.dimensions) == (20, 15, 5)
 
