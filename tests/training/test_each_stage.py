@@ -271,6 +271,42 @@ def test_history_is_damaged_as_drawn_and_the_truth_stays(
         assert torch.equal(worn.history[untouched], truth.history[untouched])
 
 
+def test_an_ablation_leaves_the_damage_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_stage, "DAMAGE", {"noise": 1.0})
+    models = small_models()
+    given = (models.transformer, models.words, models.autoencoder, noisy_pool(tmp_path), noisy_pool(tmp_path, 1))
+    whole, bare = (HistoryStage(*given, damaged=damaged) for damaged in (True, False))
+    seen = [(bare.batch(generator(seed), 0.5), whole.batch(generator(seed), 0.5)) for seed in range(6)]
+    pairs = [(plain, worn) for plain, worn in seen if plain.history is not None]
+    assert pairs
+    for plain, worn in pairs:
+        assert torch.equal(plain.clean, worn.clean) and worn.history is not None
+        assert plain.history is not None and plain.history.shape == worn.history.shape
+        assert not torch.equal(plain.history, worn.history)
+        assert all(isinstance(control.gain, float) and control.gain == 1 for control in plain.controls)
+
+
+def test_an_ablation_leaves_history_out_but_for_the_first_latent_frame(
+    base: BaseStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = next(it for it in (base.batch(generator(at), 0.0) for at in range(20)) if it.history is not None)
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def network(
+        noisy: torch.Tensor, *_told: object, condition: torch.Tensor, history: torch.Tensor, **_named: object
+    ) -> object:
+        seen.append((history.shape[2], condition))
+        return noisy
+
+    monkeypatch.setattr(base.transformer, "forward", network)
+    t = torch.full((len(window.clean),), 0.5)
+    for base.remembers in (True, False):
+        base.predict(window, window.clean, t)
+    (many, held), (one, still) = seen
+    assert (many, one) == (window.history.shape[2], 1)
+    assert torch.equal(held, still)  # what was known last is held either way
+
+
 def test_a_clip_is_continued_by_the_model_itself(base: BaseStage, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = clips.make(4, size=(32, 48))
     known = encode(clip, base.autoencoder)

@@ -31,6 +31,9 @@ def train(
     origin: Annotated[
         str | None, option("--from", "A model to begin from, by name or folder, instead of nothing.")
     ] = None,
+    without: Annotated[
+        str | None, option("--without", "For ablations: what base and history leave out, damage, history or both.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
     threads: Annotated[int | None, option("--threads", "Threads to compute with.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -67,6 +70,8 @@ def train(
         plan = replace(plan, minutes=_minutes(minutes, world.TRAINED))
     if origin is not None:
         plan = replace(plan, origin=_folder(origin))
+    if without is not None:
+        plan = replace(plan, without=_parts(without, world.PARTS))
     runtime.threads(threads)
     place = str(runtime.device(device))
     world.train(local(out), stage, plan, device=place, report=lambda line: note(line, quiet))
@@ -100,6 +105,17 @@ def _folder(name: str) -> Path:
     if found is None:
         raise ConfigError(f"'{printable(name[:60])}' has no trained weights to begin from; use world, or a folder")
     return found
+
+
+def _parts(text: str, known: tuple[str, ...]) -> frozenset[str]:
+    """What an ablation leaves out."""
+    from longvie.presets import nearest
+
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if part not in known:
+            raise ConfigError(f"--without is '{printable(text[:60])}'; {nearest(part, known)}")
+    return frozenset(parts)
 
 
 def _counted(number: int, name: str) -> int:

@@ -101,6 +101,7 @@ AGAIN = 0.5  # of base's rates, where it goes on from a finished model
 SIZE = (96, 176)  # height and width of its pictures
 HELD_OUT_LONG = 2  # long videos of test scenes
 HELD_OUT_VARIANTS = 100  # moments of test scenes
+PARTS = ("damage", "history")  # that LongVie 2's second and third stages add to the first
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
 REPAINTERS = ("recolour", "repaint", ORIGIN)  # where the one that was trained last is
 
@@ -154,6 +155,7 @@ class Plan:
     seed: int = 0
     steps: int | None = None  # of every stage, for a dry run
     origin: Path | None = None  # a model folder to begin from
+    without: frozenset[str] = frozenset()  # of `PARTS`: what base and history leave out, for ablations
 
     @property
     def seen(self) -> range:
@@ -284,7 +286,14 @@ def _autoencoder_of(folder: Path) -> TinyAutoencoder:
 def _base(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed)
     transformer, words = _trained(folder / ORIGIN) if (folder / ORIGIN).exists() else _fresh(plan)
-    stage = BaseStage(transformer, words, frozen(folder), *_pools(folder, plan.seen), scale=plan.scale).to(device)
+    stage = BaseStage(
+        transformer,
+        words,
+        frozen(folder),
+        *_pools(folder, plan.seen),
+        scale=plan.scale,
+        remembers="history" not in plan.without,
+    ).to(device)
     _trainer(stage, plan, folder / "base", device).run(report)
 
 
@@ -319,7 +328,8 @@ def _play(
     """What base makes of the clips of a folder; with borders, also what it was given there, as clips to learn from."""
     root = trained or folder
     held_out = latents.Pool.open(root / "held_out" / "latents")
-    stage = BaseStage(*_trained(root / "base"), frozen(root), held_out, held_out).to(device)
+    remembers = "history" not in plan.without
+    stage = BaseStage(*_trained(root / "base"), frozen(root), held_out, held_out, remembers=remembers).to(device)
     for count, number in enumerate(numbers, 1):
         source, known, target, given = (
             clips.path(folder / it, number) for it in ("clips", "latents", room, "continued")
@@ -356,7 +366,13 @@ def _history(folder: Path, plan: Plan, device: str, report: Report) -> None:
     torch.manual_seed(plan.seed + 1)
     transformer, words = _trained(folder / "base")
     stage = HistoryStage(
-        transformer, words, frozen(folder), *_pools(folder, plan.unseen, "continued"), scale=plan.scale
+        transformer,
+        words,
+        frozen(folder),
+        *_pools(folder, plan.unseen, "continued"),
+        scale=plan.scale,
+        remembers="history" not in plan.without,
+        damaged="damage" not in plan.without,
     ).to(device)
     _trainer(stage, plan, folder / "history", device).run(report)
 

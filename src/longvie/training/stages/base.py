@@ -74,9 +74,13 @@ class BaseStage(Stage):
         held_out: Pool,
         *,
         scale: int = 1,
+        remembers: bool = True,
     ) -> None:
-        """`scale` multiplies the batch. `held_out` are test clips for the sheet."""
+        """`scale` multiplies the batch. `held_out` are test clips for the sheet. What does not remember sees the first
+        latent frame of the video alone as history.
+        """
         super().__init__()
+        self.remembers = remembers
         self.transformer, self.words = transformer, words
         self.autoencoder = autoencoder.requires_grad_(False)
         self.pool, self.held_out, self.scale, self.calls = pool, held_out, scale, 0
@@ -117,7 +121,8 @@ class BaseStage(Stage):
     def predict(self, window: Window, noisy: Tensor, t: Tensor) -> Float[Tensor, "b c l h w"]:
         """Clean latents."""
         ids, mask = self.words.tokens(list(window.words))
-        history = None if window.history is None else tokens(window.history)
+        seen = None if window.history is None else window.history if self.remembers else window.history[:, :, :1]
+        history = None if seen is None else tokens(seen)
         before = None if window.history is None else window.history[:, :, -1]
         return self.transformer(
             noisy,

@@ -39,12 +39,23 @@ OURS = DegradationConfig(control=0.05, feature=0.05, picture=0.10, history=1.0, 
 
 
 class HistoryStage(BaseStage):
-    """The base stage on damaged input. What the damage was is drawn anew for each batch."""
+    """The base stage on damaged input. What the damage was is drawn anew for each batch. For ablations it can leave out
+    the damage, or all history but the first latent frame.
+    """
 
     name: ClassVar[str] = "history"
 
-    def __init__(self, transformer: VideoTransformer, words: WordEncoder, *given: Any, scale: int = 1) -> None:
-        super().__init__(transformer, words.requires_grad_(False), *given, scale=scale)
+    def __init__(
+        self,
+        transformer: VideoTransformer,
+        words: WordEncoder,
+        *given: Any,
+        scale: int = 1,
+        remembers: bool = True,
+        damaged: bool = True,
+    ) -> None:
+        super().__init__(transformer, words.requires_grad_(False), *given, scale=scale, remembers=remembers)
+        self.damaged = damaged
 
     def batch(self, random: np.random.Generator, share: float) -> Window:  # noqa: ARG002
         length, samples = WHOLE if random.random() < CLIPS else SHORT
@@ -53,10 +64,13 @@ class HistoryStage(BaseStage):
             length = min(length, 20)
         clips = [self.pool.draw(random) for _ in range(samples * self.scale)]
         begins = places(clips, random, length=length, recent=recent)
-        kind = str(random.choice(list(DAMAGE), p=list(DAMAGE.values())))
+        drawn = str(random.choice(list(DAMAGE), p=list(DAMAGE.values())))
+        kind = drawn if self.damaged else "clean"
         wears = float(kind == "own")
         window = draw(clips, begins, random, length=length, recent=recent, wears=wears).to(self.device)
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        if not self.damaged:
+            return window
         window = replace(window, controls=tuple(self._worn(c, generator) for c in window.controls))
         if recent is None:
             return self._worn_picture(window, generator)
