@@ -46,8 +46,7 @@ def begun() -> Familiar:
 def returned(familiar: Familiar | None) -> Moved:
     """The rest of it, from a picture in which the box is not."""
     at = range(4, len(LEFT))
-    faces = None if familiar is None else familiar.faces
-    return Carrying(frames(at)[0][0], paths(at, familiar), faces=faces).take(len(at))
+    return Carrying(frames(at)[0][0], paths(at, familiar), familiar=familiar).take(len(at))
 
 
 def redness(moved: Moved) -> float:

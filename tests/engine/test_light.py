@@ -12,11 +12,12 @@ from longvie.controls.carried import Carrying
 from longvie.controls.moved import Moved
 from longvie.controls.passage import Points
 from longvie.controls.paths import Paths
+from longvie.controls.portraits import Portrait
 from longvie.data import variants
 from longvie.engine import light
 from longvie.engine.blocks import LiveState
 from longvie.engine.clip import ClipEngine
-from longvie.engine.light import NewWords, Turn, lights, lit
+from longvie.engine.light import Said, Turn, lights, lit, settled
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.state import ClipState
 from longvie.models.models import Models
@@ -73,13 +74,13 @@ def test_words_are_heard_slowly_from_the_frame_at_which_they_changed(repainter: 
 def test_a_picture_taken_on_the_way_is_known_to_be_there(repainter: Repainter, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on from where it is, and the network is told where that is; one taken at the end stays as it is."""
     told = []
-    plain = light.repainted
+    plain = light.painting
 
-    def seen(*given: object) -> torch.Tensor:
+    def seen(*given: object) -> tuple[torch.Tensor, torch.Tensor]:
         told.append(given[-1])
         return plain(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(light, "repainted", seen)
+    monkeypatch.setattr(light, "painting", seen)
     turn = Turn(BEFORE, NOW, 10, 8)
     rest = lit_from(repainter, 17, turn, 14)
     assert torch.equal(rest[:, 0], PICTURE) and told == [pytest.approx(0.5)] * 2, "for the first frame and the last"
@@ -88,11 +89,31 @@ def test_a_picture_taken_on_the_way_is_known_to_be_there(repainter: Repainter, m
     assert torch.equal(lit_from(repainter, 4, turn, 18), resting(4).pictures) and len(told) == 2
 
 
+def test_a_portrait_turns_once_from_its_own_words_to_those_now(repainter: Repainter) -> None:
+    """However many turns lie between; and not at all if its words are in force again."""
+    portrait = Portrait(PICTURE.bfloat16(), torch.ones(PICTURE.shape[1:]), torch.zeros(PICTURE.shape[1:]).short(),
+                        BEFORE, frozenset({1}))  # fmt: skip
+    (by,) = lights(repainter, [Turn(torch.zeros_like(NOW), NOW, 10, 8)], 14, None)
+    own = portrait.picture.float()
+    assert torch.allclose(by.portrayed(portrait)[0] + 1, 0.5 * (own + 1), atol=1e-5)
+    again, painted = by.portrayed(replace(portrait, words=NOW))
+    assert torch.equal(again, own) and not bool(painted.any())
+
+
+def test_a_picture_on_its_way_to_other_words_is_under_none() -> None:
+    turn = Turn(BEFORE, NOW, 10, 8)
+    assert settled((), None, 5) is None
+    for frame, words in ((9, BEFORE), (12, None), (18, BEFORE)):
+        said = Said(BEFORE, NOW)
+        found = settled((turn,), said, frame)
+        assert (found is None) == (words is None) and (found is None or torch.equal(found, BEFORE))
+
+
 def test_what_a_turn_knows_of_how_near_places_are_is_of_the_picture_itself(repainter: Repainter) -> None:
     near, told = torch.rand(PICTURE.shape[1:]), []
     (by,) = lights(repainter, [Turn(BEFORE, NOW, 10, 8)], 0, near)
-    repainter.register_forward_pre_hook(lambda _module, given: told.append(given[1]))
-    by.on(PICTURE, None)
+    repainter.light.register_forward_pre_hook(lambda _module, given: told.append(given[1]))
+    by.begun_with(PICTURE)
     by.on(PICTURE, near + 1)
     assert torch.equal(told[0][0], near) and torch.equal(told[1][0], near + 1)
 
@@ -142,12 +163,12 @@ def test_a_picture_that_moves_in_two_lights_moves_the_same_way_in_both(repainter
 
 def test_light_takes_its_time_and_a_thing_does_not(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = replace(models, card=replace(models.card, holds="moved"))
-    words, before = NewWords(BEFORE, NOW), picture()
+    words, before = Said(BEFORE, NOW), picture()
 
     def turn(part: float) -> Turn:
         changed = before.clone()
         changed[..., : round(part * before.shape[-1])] += 0.3
-        monkeypatch.setattr(light, "repainted", lambda *_: changed)
+        monkeypatch.setattr(light, "painting", lambda *_: (changed, torch.zeros(before.shape[1:], dtype=torch.bool)))
         return words.turn(moved, before, None, 81)
 
     whole, thing = turn(1.0), turn(0.1)

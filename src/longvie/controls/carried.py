@@ -4,7 +4,7 @@ What was out of the picture or behind something (`controls.paths`) is not known;
 (`controls.filling`). A first guess for a network, not a picture.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from longvie.controls.faces import Face
 from longvie.controls.familiar import Familiar
 from longvie.controls.filling import Remembered, fill, fill_things
+from longvie.controls.looks import Look
 from longvie.controls.moved import Moved, relit
 from longvie.controls.paths import SKY, Paths, Way, sampled
+from longvie.controls.portraits import Portrait, dressed, forgotten, looks, most_of
 from longvie.controls.sights import Sight, found
 
 
@@ -50,12 +51,20 @@ class Walked:
 class Light(Protocol):
     """What turns a picture into another light."""
 
+    def begun_with(self, picture: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"]]:
+        """The picture that moves in it; and where words, and not the light, give things another colour."""
+        ...
+
     def on(self, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"] | None) -> Float[Tensor, "3 h w"]:
-        """The picture in it.
+        """Another picture in it.
 
         Args:
-            disparity: how near its places are; None: it is the picture that moves.
+            disparity: how near its places are, where that is known.
         """
+        ...
+
+    def portrayed(self, portrait: Portrait) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"]]:
+        """A portrait in it, whatever turns lie between; and where words give its things another colour."""
         ...
 
 
@@ -65,7 +74,7 @@ class Carrying:
 
     Args:
         walked: frames of which the paths are behind it already, to be taken as they were walked.
-        faces: of things that were met before, by their numbers on the paths.
+        familiar: things that were met before, by their numbers on the paths.
     """
 
     def __init__(
@@ -74,11 +83,12 @@ class Carrying:
         paths: Paths,
         sights: Sequence[Sight] = (),
         walked: Sequence[Walked] = (),
-        faces: Mapping[int, Face] | None = None,
+        familiar: Familiar | None = None,
     ) -> None:
         self.picture, self.paths, self.sights = picture, paths, sights
         self._lights: tuple[Light, ...] = ()
-        self._remembered = Remembered(None, faces) if faces else None
+        self._remembered = Remembered(None, familiar.faces) if familiar is not None and familiar.faces else None
+        self.portraits = () if familiar is None else familiar.portraits
         self._looks: dict[int, Float[Tensor, "c h w"]] = {}  # of sights, by their places
         self._walked = tuple(walked)
         self._last = Walked(0, 0, ()), self._remembered  # what was taken, and what was known before
@@ -103,11 +113,22 @@ class Carrying:
     def light(self, light: "Light") -> None:
         """From here on, and for what is taken `again`, also in one more light, that the last one turns to."""
         was = self.picture[-3:]
-        now = light.on(was, None).to(was)
+        now, painted = light.begun_with(was)
+        now = now.to(was)
         change = relit(was.flatten(1), now.flatten(1)).float()
-        walked, known = self._last
-        self._last = walked, None if known is None else known.with_light(change)
-        self._remembered = None if self._remembered is None else self._remembered.with_light(change)
+        known, also, first = dict[int, Look](), set[int](), self.paths.first
+        for portrait in self.portraits:
+            shown, there = light.portrayed(portrait)
+            known |= looks(portrait, shown)
+            also |= set(most_of(there, portrait.numbers)) & portrait.of
+        if first is not None:
+            other = set(most_of(painted, first.numbers[0])) - also  # their portraits do not know it
+            self.portraits = forgotten(self.portraits, other)
+            known = {number: look for number, look in known.items() if number not in other}
+            now = dressed(now, first.numbers[0], known)
+        walked, before = self._last
+        self._last = walked, None if before is None else before.with_light(change, known)
+        self._remembered = None if self._remembered is None else self._remembered.with_light(change, known)
         self.picture, self._lights, self._looks = torch.cat([self.picture, now]), (*self._lights, light), {}
 
     def familiar(self, shares: Sequence[float]) -> Familiar | None:
@@ -119,7 +140,7 @@ class Carrying:
         if self.paths.disparity is None or self._remembered is None:
             return None
         faces = {number: face.shone(shares) for number, face in self._remembered.faces.items()}
-        return Familiar(self.paths.things, faces)
+        return Familiar(self.paths.things, faces, self.portraits)
 
     def copy(self) -> "Carrying":
         """The same, which goes its own way from here on."""
@@ -157,6 +178,8 @@ class Carrying:
             pictures = fill(video, visible, self.picture)
         else:
             given = named.depth, named.numbers, named.new, way.visible
+            other = named.new[int(way.start == 0) :].any(0)  # in its own frame they have their portraits already
+            self.portraits = forgotten(self.portraits, other.nonzero()[:, 0].tolist())
             pictures, things, self._remembered = fill_things(video, visible, *given, self._remembered)
             things = (things & (named.depth > SKY))[None]
         return Moved(pictures.transpose(0, 1), seen[None], things)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from longvie.controls.extent import Extent
+from longvie.controls.looks import Look
 
 CELLS = 16  # of a face, on each side
 WHOLE = 0.85  # of its known size: a smaller one is cut off
@@ -103,6 +104,13 @@ class Face:
             for part in (np.ascontiguousarray(picture[..., at : at + 3]) for at in range(0, picture.shape[2], 3))
         ]
         return np.concatenate(looks, axis=1)
+
+    def look(self) -> Look | None:
+        """Its last three colours on the whole; None if too little of it has been seen."""
+        weight = self.cells[-1].ravel()
+        if not self.known:
+            return None
+        return Look.of(self.cells[-4:-1].reshape(3, -1) / np.maximum(weight, 1e-6), np.minimum(weight, 1))
 
     def mean(self) -> Float[np.ndarray, " c"]:
         """Its colour on the whole."""

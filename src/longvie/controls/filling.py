@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvie.controls.faces import CELLS, Face, inner
+from longvie.controls.looks import Look, then
 from longvie.controls.things import REST, SKY
 
 FAR = 1e-4  # of the largest disparity: infinitely far
@@ -53,9 +54,15 @@ class Remembered:
     cells: Cells | None
     faces: Mapping[int, Face]
 
-    def with_light(self, light: Float[Tensor, "3 2"]) -> "Remembered":
-        """The same, with three colours more: the last three in another light, of this gain and offset for each."""
-        faces = {number: face.with_light(light.numpy()) for number, face in self.faces.items()}
+    def with_light(self, light: Float[Tensor, "3 2"], known: Mapping[int, Look] | None = None) -> "Remembered":
+        """The same, with three colours more: the last three in another light, of this gain and offset for each; things
+        of which it is `known` as they look in it.
+        """
+        faces, plain = {}, light.numpy()
+        for number, face in self.faces.items():
+            look, own = (known or {}).get(number), face.look()
+            dressed = plain if look is None or own is None else then(plain, own.lit(plain).to(look))
+            faces[number] = face.with_light(dressed)
         if self.cells is None:
             return Remembered(None, faces)
         told = light.to(self.cells)[..., None, None, None]

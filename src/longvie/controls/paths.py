@@ -82,6 +82,7 @@ class Way:
         back: matrices by which the still part of the scene passes to the picture (`controls.passage`), where the tracks
             tell them.
         disparity, flat: of the frames, as it was given, and what lies on the floor; with `back`.
+        start: frames from the picture to the first of them; 0 is its own.
     """
 
     grid: Float[Tensor, "f h w 2"]
@@ -90,6 +91,7 @@ class Way:
     back: Float[Tensor, "f 4 4"] | None = None
     disparity: Float[Tensor, "f h w"] | None = None
     flat: Bool[Tensor, "f h w"] | None = None
+    start: int = 0
 
 
 class Paths:
@@ -130,7 +132,7 @@ class Paths:
         self._last: _Sources | None = None
         self._things = Things() if things is None else things.scaled(1 / self._top)
         self._things.follow(points.shape[1])
-        self._first: Int[Tensor, "1 h w"] | None = None  # the things of the picture
+        self.first: Named | None = None  # the things of the picture, once any frame was taken
 
     @cached_property
     def back(self) -> Float[Tensor, "f 4 4"] | None:
@@ -191,16 +193,16 @@ class Paths:
         last = _sources(self._group, self.points[span][:, self._live], self.seen[span][:, self._live], depth, flat)
         self._last, grid = last, _grid(last.places, self.size)
         if depth is None or flat is None:
-            return Way(grid, last.visible, None)
+            return Way(grid, last.visible, None, start=span.start)
         back, raw = self.back, self._raw
         numbers, new = self._things.take(depth, flat, self.points[span], self.seen[span])
-        self._first = numbers[:1] if self._first is None else self._first
-        source = sampled(self._first[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
+        self.first = Named(depth[:1], numbers[:1], new[:1]) if self.first is None else self.first
+        source = sampled(self.first.numbers[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
         same, told = source.round() == numbers, (numbers > SKY_NUMBER) & (numbers != REST)
         named, visible = Named(depth, numbers, new), last.visible & (same | ~told)
         if back is None or raw is None:
-            return Way(grid, visible, named)
-        return Way(grid, visible, named, back[span], raw[span].float(), flat)
+            return Way(grid, visible, named, start=span.start)
+        return Way(grid, visible, named, back[span], raw[span].float(), flat, span.start)
 
 
 def _borders(seen: Bool[Tensor, "f n"]) -> list[int]:

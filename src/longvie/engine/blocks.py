@@ -18,7 +18,7 @@ from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.fading import Fading
-from longvie.engine.light import NewWords, NextLight, Turn, lights, lit, shares
+from longvie.engine.light import NextLight, Said, Turn, lights, lit, settled, shares
 from longvie.engine.memory import Window
 from longvie.engine.pasts import Pasts
 from longvie.engine.script import Direction, Script, Span
@@ -168,7 +168,7 @@ class BlockSeam(LatentSeam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: NewWords | None = None,
+        heard: Said | None = None,
         ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span, and the state with controls and known picture moved on."""
@@ -178,7 +178,7 @@ class BlockSeam(LatentSeam):
             kept = {name: getattr(known.state, name) for name in (*RENEWED, "known", "moves")}
             state = replace(state, **kept)
         else:
-            state = self._ready(script, span, state, None if known is None else known.renewal)
+            state = self._ready(script, span, state, None if known is None else known.renewal, heard)
         return super().given(script, span, state, heard, ready)
 
     def ready(self, script: Script, span: Span, state: ClipState) -> LiveReady:
@@ -248,7 +248,14 @@ class BlockSeam(LatentSeam):
             moves = self._on_the_way(script, span, state, tracks, None)
         return moves.carrying.familiar(shares(moves.by, span.start - 1))
 
-    def _ready(self, script: Script, span: Span, state: LiveState, renewal: Renewal | None = None) -> LiveState:
+    def _ready(
+        self,
+        script: Script,
+        span: Span,
+        state: LiveState,
+        renewal: Renewal | None = None,
+        heard: Said | None = None,
+    ) -> LiveState:
         """With a known picture on its way to here."""
         tracks, _ = self._movers(script, span)
         if tracks is None or self.models.card.holds != "moved":
@@ -259,11 +266,23 @@ class BlockSeam(LatentSeam):
             known = script.picture if span.lone else state.tail
             named = {name: getattr(renewal, name) for name in RENEWED}
             state = replace(state, known=known, moves=None, **named)
+            state = replace(state, familiar=self._begun(script, span, state, renewal, heard))
         if state.known is None or state.picked >= tracks.signal.frames:
             return replace(state, moves=None)
         if state.moves is not None and state.moves.at == span.start - 1:
             return state
         return replace(state, moves=self._on_the_way(script, span, state, tracks, renewal))
+
+    def _begun(
+        self, script: Script, span: Span, state: LiveState, renewal: Renewal, heard: Said | None
+    ) -> Familiar | None:
+        """The things that are known as a picture begins to move, with those that it shows."""
+        if state.known is None or renewal.paths is None:
+            return state.familiar
+        near = self._disparity(script, span, state.picked, state.picked + 1)
+        words = settled(state.turns, heard, state.picked)
+        still = state.known[:, 0].float().cpu()
+        return Familiar.beginning(state.familiar, still, renewal.paths, None if near is None else near[0], words)
 
     def _movers(self, script: Script, span: Span) -> tuple[Direction | None, Direction | None]:
         """The first tracks that are on, and the first depth that is on all the time."""
@@ -272,7 +291,14 @@ class BlockSeam(LatentSeam):
         depth = next((d for d, strength in on if d.control.name == "depth" and bool(strength.all())), None)
         return tracks, depth
 
-    def _moved(self, script: Script, span: Span, state: ClipState, ready: Ready | None) -> Moving | None:  # noqa: ARG002
+    def _moved(
+        self,
+        script: Script,
+        span: Span,
+        state: ClipState,
+        ready: Ready | None,  # noqa: ARG002 - it is in the state already
+        heard: Said | None,  # noqa: ARG002 - so are they
+    ) -> Moving | None:
         """The known picture at the frames of a block, behind one frame that nobody looks at; and where it counts."""
         assert isinstance(state, LiveState)
         tracks, _ = self._movers(script, span)
@@ -291,8 +317,7 @@ class BlockSeam(LatentSeam):
         walked = () if renewal is None else renewal.walked
         paths = None if renewal is None else renewal.paths
         paths = self._paths(script, span, state.picked, tracks, state.familiar) if paths is None else paths
-        faces = None if state.familiar is None else state.familiar.faces
-        carrying = Carrying(state.known[:, 0].float().cpu(), paths, state.sights, walked, faces)
+        carrying = Carrying(state.known[:, 0].float().cpu(), paths, state.sights, walked, state.familiar)
         moves = Moves(carrying, Carried(), state.picked - 1)
         if state.last is not None and state.picked == span.start - 1:
             moves.fading = Fading.of(state.last[:, 0].float().cpu(), [way for part in walked for way in part.ways])

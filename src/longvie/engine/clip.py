@@ -16,7 +16,7 @@ from torch import Tensor
 from longvie import runtime
 from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
-from longvie.engine.light import NewWords
+from longvie.engine.light import Said
 from longvie.engine.pixels import LONGVIE_2, NONE, PixelSeam, Quirks
 from longvie.engine.script import Script, Span
 from longvie.engine.seam import Given, LatentSeam, Ready
@@ -148,7 +148,7 @@ class ClipEngine:
             for span in spans[state.clip :]:
                 progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
                 noise = self.noise(script, span.clip if self.config.noise == "fresh" else 0)
-                heard, ready = self._new_words(spans, span, words), beside.take(span)
+                heard, ready = self._said(spans, span, words), beside.take(span)
                 given, state = self.seam.given(script, span, state, heard, ready)
                 self._begin(beside, script, spans[span.clip + 1 : span.clip + 2], state)
                 said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
@@ -164,10 +164,10 @@ class ClipEngine:
             if isinstance(self.seam, LatentSeam):
                 beside.begin(span, partial(self.seam.ready, script, span, state))
 
-    def _new_words(self, spans: list[Span], span: Span, words: "Words") -> NewWords | None:
-        """Where a clip is under other words than the one before."""
+    def _said(self, spans: list[Span], span: Span, words: "Words") -> Said | None:
+        """The words of the clip before and of this one."""
         before = spans[span.clip - 1].prompt if span.clip else span.prompt
-        return NewWords.of(self.models, words, before, span.prompt)
+        return Said.of(self.models, words, before, span.prompt)
 
     def noise(self, script: Script, clip: int = 0) -> Float[Tensor, "1 c l h w"]:
         """The one noise of a video: for a first clip's latent frames, whatever the script's length. Later clips have

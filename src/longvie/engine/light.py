@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from longvie.controls.floor import floor
 from longvie.controls.moved import Moved
+from longvie.controls.portraits import Portrait
 from longvie.controls.sights import Sight
 from longvie.controls.things import REST, SKY, Things
 from longvie.models.models import Models
-from longvie.models.repainter import Repainter
+from longvie.models.repainter import Repainter, applied
 
 LIGHT, THING = 2.5, 0.5  # seconds from the words before to those now, where light changes, and where a thing does
 WHOLE = 0.5  # share of the picture that changes, from which on it is the light
@@ -34,14 +35,17 @@ class Turn:
         before, now: embeddings of the words.
         start: frame of the video at which they changed.
         frames: how many it takes.
-        known: a picture, and what it is wholly under the words now, as it was found out already; not saved.
+        known: a picture, what it is wholly under the words now, and where its things are painted, as it was found out
+            already; not saved.
     """
 
     before: Float[Tensor, "1 n d"]
     now: Float[Tensor, "1 n d"]
     start: int
     frames: int
-    known: tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"]] | None = field(default=None, compare=False, repr=False)
+    known: tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"], Bool[Tensor, "h w"]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     def share(self, frames: Float[Tensor, " f"]) -> Float[Tensor, " f"]:
         """How far it has gone at some frames, from 0 to 1."""
@@ -54,20 +58,24 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class NewWords:
-    """Words that change as a span begins, as embeddings."""
+class Said:
+    """The words before a span begins, and those in it, as embeddings."""
 
     before: Float[Tensor, "1 n d"]
     now: Float[Tensor, "1 n d"]
 
     @classmethod
-    def of(
-        cls, models: Models, read: Callable[[str], Float[Tensor, "1 n d"]], before: str, now: str
-    ) -> "NewWords | None":
-        """Those that a picture can be brought under; None where they are the same, or these models carry no picture."""
-        if before == now or models.card.holds != "moved" or models.repainter is None:
+    def of(cls, models: Models, read: Callable[[str], Float[Tensor, "1 n d"]], before: str, now: str) -> "Said | None":
+        """Those that a picture can be brought under; None where these models carry no picture, or have no repainter."""
+        if models.card.holds != "moved" or models.repainter is None:
             return None
-        return cls(read(before), read(now))
+        told = read(now)
+        return cls(told if before == now else read(before), told)
+
+    @property
+    def other(self) -> bool:
+        """Whether they change."""
+        return self.before is not self.now
 
     def turn(
         self, models: Models, picture: Float[Tensor, "3 1 h w"], disparity: Float[Tensor, "1 h w"] | None, start: int
@@ -78,11 +86,17 @@ class NewWords:
             picture, disparity: the one that moves.
         """
         assert models.repainter is not None  # or no words would have been heard
-        found = repainted(models.repainter, picture, disparity, self.before, self.now, 0.0)
+        found, painted = painting(models.repainter, picture, disparity, self.before, self.now, 0.0)
         changed = float(((found - picture.float()).abs().mean(0) > SEEN).float().mean())
         seconds = LIGHT if changed > WHOLE else THING
-        known = picture[:, 0].float(), found[:, 0].float()
+        known = picture[:, 0].float(), found[:, 0].float(), painted[0]
         return Turn(self.before, self.now, start, round(seconds * models.card.fps), known)
+
+
+def settled(turns: Sequence[Turn], said: Said | None, frame: int) -> Float[Tensor, "1 n d"] | None:
+    """The words that a picture is under which was taken as a span begins; None while it is on its way to others."""
+    shares = [float(turn.share(torch.tensor([float(frame)]))) for turn in turns]
+    return None if said is None or any(0 < share < 1 for share in shares) else said.before
 
 
 @dataclass(frozen=True)
@@ -99,14 +113,32 @@ class NextLight:
     begun: float
     disparity: Float[Tensor, "h w"] | None
 
+    def begun_with(self, picture: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"]]:
+        """The picture that moves; as `controls.carried.Light` has it."""
+        known = self.turn.known
+        if known is not None and not self.begun and torch.equal(known[0], picture.to(known[0])):
+            return known[1], known[2]
+        found, painted = self._painting(picture, self.disparity)
+        return found[:, 0], painted[0]
+
     def on(self, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"] | None) -> Float[Tensor, "3 h w"]:
         """The picture wholly under the words now; as `controls.carried.Light` has it."""
-        known = self.turn.known
-        if known is not None and disparity is None and not self.begun and torch.equal(known[0], picture.to(known[0])):
-            return known[1]
-        near = self.disparity if disparity is None else disparity
-        told = self.turn.before, self.turn.now, self.begun
-        return repainted(self.repainter, picture[:, None], None if near is None else near[None], *told)[:, 0]
+        return self._painting(picture, disparity)[0][:, 0]
+
+    def _painting(
+        self, picture: Float[Tensor, "3 h w"], disparity: Float[Tensor, "h w"] | None
+    ) -> tuple[Float[Tensor, "3 1 h w"], Bool[Tensor, "1 h w"]]:
+        near = None if disparity is None else disparity[None]
+        return painting(self.repainter, picture[:, None], near, self.turn.before, self.turn.now, self.begun)
+
+    def portrayed(self, portrait: Portrait) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"]]:
+        """A portrait wholly under the words now; as `controls.carried.Light` has it."""
+        picture = portrait.picture.float()
+        if torch.equal(portrait.words, self.turn.now.to(portrait.words)):
+            return picture, torch.zeros_like(picture[0], dtype=torch.bool)
+        told = portrait.disparity[None].float(), portrait.words, self.turn.now, 0.0
+        found, painted = painting(self.repainter, picture[:, None], *told, pieces=portrait.pieces[None])
+        return found[:, 0], painted[0]
 
 
 def lights(
@@ -157,9 +189,14 @@ def lit(
         last = last.lerp(light.on(last, disparity).to(last), along[-1]) if asks else last
     if not asks:
         return replace(moved, pictures=shown), None
-    before, after = torch.zeros_like(last) if off is None else off, _soft(last - shown[:, -1])
+    before, after = torch.zeros_like(last) if off is None else off, _soft(_apart(last - shown[:, -1], moved))
     share = (torch.arange(1, count + 1) / count).to(shown)[:, None, None]
     return replace(moved, pictures=(shown + before[:, None].lerp(after[:, None], share)).clamp(-1, 1)), after
+
+
+def _apart(off: Float[Tensor, "3 h w"], moved: Moved) -> Float[Tensor, "3 h w"]:
+    """What the network says otherwise of a last frame, but for things: they look as their portraits do."""
+    return off if moved.things is None else torch.where(moved.things[:, -1], 0.0, off)
 
 
 def _soft(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
@@ -179,7 +216,6 @@ def sight_lit(repainter: Repainter | None, sight: Sight, turns: Sequence[Turn], 
     return replace(sight, picture=picture, light=frame)
 
 
-@torch.no_grad()
 def repainted(
     repainter: Repainter,
     pictures: Float[Tensor, "3 f h w"],
@@ -187,19 +223,37 @@ def repainted(
     before: Float[Tensor, "1 n d"],
     now: Float[Tensor, "1 n d"],
     begun: float,
+    pieces: Int[Tensor, "f h w"] | None = None,
 ) -> Float[Tensor, "3 f h w"]:
-    """Pictures as they are under the words now.
+    """Pictures as they are under the words now; arguments as `painting` has them."""
+    return painting(repainter, pictures, disparity, before, now, begun, pieces)[0]
+
+
+@torch.no_grad()
+def painting(
+    repainter: Repainter,
+    pictures: Float[Tensor, "3 f h w"],
+    disparity: Float[Tensor, "f h w"] | None,
+    before: Float[Tensor, "1 n d"],
+    now: Float[Tensor, "1 n d"],
+    begun: float,
+    pieces: Int[Tensor, "f h w"] | None = None,
+) -> tuple[Float[Tensor, "3 f h w"], Bool[Tensor, "f h w"]]:
+    """Pictures as they are under the words now, and where things of theirs have been given another colour.
 
     Args:
         begun: how far they are on the way already.
+        pieces: numbers of things, from 1 on, where they are known; found out otherwise, if depth is known.
     """
     weight = repainter.light.enter.weight
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
     along = torch.full((pictures.shape[1],), begun, device=weight.device)
     given = pictures.transpose(0, 1).to(weight.device), near.to(weight.device)
-    pieces = None if disparity is None else _pieces(disparity).to(weight.device)
-    found = repainter(*given, before.to(weight), now.to(weight), along, pieces=pieces)
-    return found.clamp(-1, 1).transpose(0, 1).to(pictures.device)
+    pieces = _pieces(disparity) if pieces is None and disparity is not None else pieces
+    pieces = None if pieces is None else pieces.to(weight.device)
+    gain, offset, painted = repainter.maps(*given, before.to(weight), now.to(weight), along, pieces=pieces)
+    found = applied(given[0], gain, offset).clamp(-1, 1).transpose(0, 1).to(pictures.device)
+    return found, painted.to(pictures.device)
 
 
 def _pieces(disparity: Float[Tensor, "f h w"]) -> Int[Tensor, "f h w"]:

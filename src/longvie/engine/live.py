@@ -19,7 +19,7 @@ from longvie.engine import flow
 from longvie.engine.ahead import Ahead, ahead
 from longvie.engine.blocks import BlockSeam, LiveState
 from longvie.engine.clip import OnProgress, Words, mixed, options_of, renoised
-from longvie.engine.light import NewWords
+from longvie.engine.light import Said
 from longvie.engine.memory import Window
 from longvie.engine.pasts import Pasts
 from longvie.engine.script import Script, Span
@@ -258,9 +258,9 @@ class LiveEngine:
         ready: Ready | None,
     ) -> tuple[Given, ClipState]:
         """What the network is told; under other words, while the memory is made anew."""
+        heard = Said.of(self.models, words, state.heard or span.prompt, span.prompt)
         if state.heard in ("", span.prompt):
-            return self.seam.given(script, span, state, None, ready)
-        heard = NewWords.of(self.models, words, state.heard, span.prompt)
+            return self.seam.given(script, span, state, heard, ready)
         work = partial(self.seam.given, script, span, state, heard, ready)
         return beside.beside(work, partial(self.hear, state, said))
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvie.engine import conditioning, flow
-from longvie.engine.light import NewWords
+from longvie.engine.light import Said
 from longvie.engine.script import Direction, Script, Span
 from longvie.engine.seam import Given, Ready, Seam
 from longvie.engine.state import ClipState
@@ -77,7 +77,7 @@ class PixelSeam(Seam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: NewWords | None = None,  # noqa: ARG002 - these models copy no picture that could be of other words
+        heard: Said | None = None,  # noqa: ARG002 - these models copy no picture that could be of other words
         ready: Ready | None = None,  # noqa: ARG002 - nothing of a clip is known before the one before it is made
     ) -> tuple[Given, ClipState]:
         """What the transformer is told in this span; the state stays."""

@@ -18,7 +18,7 @@ from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
 from longvie.engine.fading import Fading
-from longvie.engine.light import NewWords, lights, lit, shares, sight_lit
+from longvie.engine.light import Said, lights, lit, settled, shares, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
@@ -222,18 +222,18 @@ class LatentSeam(Seam):
         script: Script,
         span: Span,
         state: ClipState,
-        heard: NewWords | None = None,
+        heard: Said | None = None,
         ready: Ready | None = None,
     ) -> tuple[Given, ClipState]:
-        """What the transformer is told in this span, and the state with the controls' encoders moved on; where words
-        are `heard` that are new, with a turn to them. Some of it may be `ready`.
+        """What the transformer is told in this span, and the state with the controls' encoders moved on; where other
+        words are `heard`, with a turn to them. Some of it may be `ready`.
         """
         models = self.models
         inputs, states, drawn = self._controls(script, span, state, ready)
         history = self._history(state)
         times = None if history is None else history.new_zeros(1, history.shape[2], dtype=torch.float32)
-        state = state if heard is None else self._turned(script, span, state, heard)
-        moved = self._moved(script, span, state, ready) if models.card.holds == "moved" else None
+        state = self._turned(script, span, state, heard) if heard is not None and heard.other else state
+        moved = self._moved(script, span, state, ready, heard) if models.card.holds == "moved" else None
         condition, moves = self._condition(script, span, state, moved)
         given = Given(
             condition=condition,
@@ -321,7 +321,9 @@ class LatentSeam(Seam):
         known[0, :1] *= not span.lone  # the first picture is the one that moves; a keyframe takes its place
         return told, moved.on[0] & (known[0].cumsum(0) == 0)
 
-    def _moved(self, script: Script, span: Span, state: ClipState, ready: Ready | None) -> Moving | None:
+    def _moved(
+        self, script: Script, span: Span, state: ClipState, ready: Ready | None, heard: Said | None
+    ) -> Moving | None:
         """The last known picture moved along the first tracks that are on, with the help of a depth that is on all the
         time; and where they are on.
         """
@@ -329,9 +331,10 @@ class LatentSeam(Seam):
         walk = self._walk(script, span, state) if ready is None else ready.walk
         if picture is None or walk is None:
             return None
-        faces = None if state.familiar is None else state.familiar.faces
-        carrying = Carrying(picture[:, 0].float().cpu(), walk.paths, state.sights, faces=faces)
-        near = None if walk.disparity is None else walk.disparity[0]
+        still, near = picture[:, 0].float().cpu(), None if walk.disparity is None else walk.disparity[0]
+        words = settled(state.turns, heard, walk.begun)
+        known = Familiar.beginning(state.familiar, still, walk.paths, near, words)
+        carrying = Carrying(still, walk.paths, state.sights, familiar=known)
         by = lights(self.models.repainter, state.turns, walk.begun, near)
         for light in by:
             carrying.light(light)
@@ -381,7 +384,7 @@ class LatentSeam(Seam):
         way = Paths(places, seen, script.size, disparity, None if state.familiar is None else state.familiar.things)
         return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)
 
-    def _turned(self, script: Script, span: Span, state: ClipState, heard: NewWords) -> ClipState:
+    def _turned(self, script: Script, span: Span, state: ClipState, heard: Said) -> ClipState:
         """With one more turn to other words on its way; those that are over are forgotten."""
         picture, picked = self._source(span, state)
         if picture is None:

@@ -42,7 +42,8 @@ class Repainter(ModelMixin, ConfigMixin):
         self, pictures: Float[Tensor, "b 3 h w"], *told: Tensor, pieces: Int[Tensor, "#b h w"] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """The pictures as they are under the words now, wholly; arguments as `maps` has them."""
-        return applied(pictures, *self.maps(pictures, *told, pieces=pieces))
+        gain, offset, _ = self.maps(pictures, *told, pieces=pieces)
+        return applied(pictures, gain, offset)
 
     def maps(
         self,
@@ -52,8 +53,8 @@ class Repainter(ModelMixin, ConfigMixin):
         now: Float[Tensor, "#b m d"],
         along: Float[Tensor, " b"],
         pieces: Int[Tensor, "#b h w"] | None = None,
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
-        """Gain and offset of each colour of each pixel under the words now; black is 0.
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"]]:
+        """Gain and offset of each colour of each pixel under the words now; black is 0. And where things are painted.
 
         Args:
             pictures: in [-1, 1]; sides are multiples of 4.
@@ -67,7 +68,8 @@ class Repainter(ModelMixin, ConfigMixin):
         more, other = self.things(lit.to(pictures), disparity, before, now, along)
         if pieces is not None:
             more, other = evened(lit, applied(lit, more, other).clamp(-1, 1), pieces)
-        return gain * more, offset * more + other
+        painted = ((more != 1) | (other != 0)).any(1)
+        return gain * more, offset * more + other, painted
 
 
 def meant(
