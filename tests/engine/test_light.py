@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from longvie import LongVie
-from longvie.controls import paths
+from longvie.controls import paths, portraits
 from longvie.controls.carried import Carrying
 from longvie.controls.moved import Moved
 from longvie.controls.passage import Points
@@ -96,6 +96,8 @@ def test_a_portrait_turns_once_from_its_own_words_to_those_now(repainter: Repain
     (by,) = lights(repainter, [Turn(torch.zeros_like(NOW), NOW, 10, 8)], 14, None)
     own = portrait.picture.float()
     assert torch.allclose(by.portrayed(portrait)[0] + 1, 0.5 * (own + 1), atol=1e-5)
+    assert by.portrayed(replace(portrait, of=frozenset({2})))[0] is by.portrayed(portrait)[0], "asked for once"
+    assert by.portrayed(replace(portrait, picture=portrait.picture.clone()))[0] is not by.portrayed(portrait)[0]
     again, painted = by.portrayed(replace(portrait, words=NOW))
     assert torch.equal(again, own) and not bool(painted.any())
 
@@ -222,6 +224,7 @@ def slides(points: Points) -> torch.Tensor:
 def moved(models: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
     """A small model that moves its last picture, which turns at any change of words."""
     monkeypatch.setattr(light, "THING", 2.5)
+    monkeypatch.setattr(portraits, "ENOUGH", 6)
     monkeypatch.setattr(paths, "passages", slides)
     assert models.repainter is not None
     torch.nn.init.normal_(models.repainter.light.answer.weight, std=0.5)
@@ -244,6 +247,7 @@ def test_cut_off_while_words_turn_and_taken_up_it_is_what_it_would_have_been(
     states = [chunk.state for chunk in chunks if chunk.state is not None and chunk.state.turns]
     assert states, "nothing was turning where a state was saved"
     assert any(len(state.sights) > 1 for state in states)
+    assert any(state.familiar is not None and state.familiar.portraits for state in states)
     for number, state in enumerate(states[:-1] or states):
         state.save(tmp_path / f"{number}.safetensors")
         again = engine.restore(tmp_path / f"{number}.safetensors")

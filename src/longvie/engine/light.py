@@ -37,6 +37,7 @@ class Turn:
         frames: how many it takes.
         known: a picture, what it is wholly under the words now, and where its things are painted, as it was found out
             already; not saved.
+        shown: portraits under the words now, by their pictures, as far as they were asked for; not saved.
     """
 
     before: Float[Tensor, "1 n d"]
@@ -46,6 +47,7 @@ class Turn:
     known: tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"], Bool[Tensor, "h w"]] | None = field(
         default=None, compare=False, repr=False
     )
+    shown: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     def share(self, frames: Float[Tensor, " f"]) -> Float[Tensor, " f"]:
         """How far it has gone at some frames, from 0 to 1."""
@@ -136,9 +138,13 @@ class NextLight:
         picture = portrait.picture.float()
         if torch.equal(portrait.words, self.turn.now.to(portrait.words)):
             return picture, torch.zeros_like(picture[0], dtype=torch.bool)
-        told = portrait.disparity[None].float(), portrait.words, self.turn.now, 0.0
-        found, painted = painting(self.repainter, picture[:, None], *told, pieces=portrait.pieces[None])
-        return found[:, 0], painted[0]
+        held, shown, there = self.turn.shown.get(id(portrait.picture), (None, picture, picture))
+        if held is not portrait.picture:  # an address may be used again
+            told = portrait.disparity[None].float(), portrait.words, self.turn.now, 0.0
+            found, painted = painting(self.repainter, picture[:, None], *told, pieces=portrait.pieces[None])
+            shown, there = found[:, 0], painted[0]
+            self.turn.shown[id(portrait.picture)] = portrait.picture, shown, there
+        return shown, there
 
 
 def lights(
