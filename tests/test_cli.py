@@ -321,7 +321,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
         "--steps",
         "2",
         "--minutes",
-        "1,2,3,4,5,6,7,8,9,10,11",
+        "1,2,3,4,5,6,7,8,9,10,11,12",
         "--without",
         "damage,history",
         "--seed",
@@ -331,7 +331,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
     assert code == 0, err
     ((folder, stage, plan), named) = asked[0]
     assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
-    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, tuple(map(float, range(1, 12))), 4)
+    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, tuple(map(float, range(1, 13))), 4)
     assert plan.without == {"damage", "history"}
     assert "here/world" in out
 
@@ -340,7 +340,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
     "arguments",
     [
         ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"),
-        ("world", "--minutes", "nan,1,1,1,1,1,1,1,1,1,1"),
+        ("world", "--minutes", "nan,1,1,1,1,1,1,1,1,1,1,1"),
         ("world", "--without", "histry"),
         ("world", "--clips", "0"), ("world", "--steps", "0"), ("world", "--seed", "-1"), ("world", "--device", "gpu"),
     ],

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from longvie import LongVie
 from longvie.controls.guides import COUNT
-from longvie.data import clips
+from longvie.data import clips, variants
 from longvie.data.footage import Footage
 from longvie.data.latents import encode
 from longvie.data.streams import Store
 from longvie.data.world import scene
+from longvie.models.repainter import Repainter
 from longvie.models.tae import TinyAutoencoder
 from longvie.training.played import play
 from longvie.training.rolled import Shelf, roll
@@ -26,6 +28,7 @@ from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.stages.long import LongStage
+from longvie.training.stages.paint import PaintStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 from made import noisy_pool, rendered, small_models, write_footage
 
@@ -71,6 +74,14 @@ def control(folder: Path) -> Stage:
     return ControlStage(models, footage)
 
 
+def paint(folder: Path) -> Stage:  # noqa: ARG001 - moments are made, not read
+    torch.manual_seed(4)
+    words = LongVie.from_pretrained("world").models.words.float()
+    model = Repainter(width=8, layers=2, text_width=words.width, fine_width=2, wholes=True)
+    moments = [variants.make(number, size=(48, 88)) for number in range(6)]
+    return PaintStage(model, words, moments, moments[:3])
+
+
 def finish(folder: Path) -> Stage:
     return FinishStage(looking(), *(played(folder, kind) for kind in ("clips", "held_out")))
 
@@ -98,7 +109,7 @@ def played(folder: Path, kind: str) -> Room:
 
 
 @pytest.fixture(
-    params=[autoencoder, finish, likely, base, history, causal, distill, long, control],
+    params=[autoencoder, finish, likely, base, history, causal, distill, long, control, paint],
     ids=lambda build: build.__name__,
 )
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:

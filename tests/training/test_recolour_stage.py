@@ -25,7 +25,7 @@ def stage() -> RecolourStage:
 def test_the_token_of_a_thing_is_its_colour(stage: RecolourStage) -> None:
     for moment in stage.moments:
         for caption in moment.captions:
-            tokens, ids = stage._tokens(caption), stage.words.ids(caption)
+            tokens, ids = recolour.tokens(stage.words, caption), stage.words.ids(caption)
             things = caption.split(" on ")[0].replace(" and ", ", ").split(", ")
             for number, thing in enumerate(things):
                 assert stage.words.tokenizer.decode([ids[int(tokens[number])]]).strip() == thing.split()[1]
@@ -44,7 +44,7 @@ def test_pointing_costs_nothing_where_it_is_right() -> None:
 
 def test_faded_pictures_lose_as_much_as_they_are_told_to() -> None:
     pictures = torch.rand(2, 3, 16, 24) * 2 - 1
-    faded = recolour._faded(pictures, torch.tensor([0.0, 1.0]), 3)
+    faded = recolour.faded(pictures, torch.tensor([0.0, 1.0]), 3)
     assert torch.equal(faded[0], pictures[0])
     spread = lambda picture: float(picture.std(0).mean())  # noqa: E731
     assert spread(faded[1]) < 0.5 * spread(pictures[1])

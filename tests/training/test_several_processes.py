@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 world.HELD_OUT = world.HELD_OUT_LONG = 1
 world.CAPTIONS, rolled.BLOCKS, world.SIZE = 40, 4, (32, 48)
 sizes = Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64)
-plan = Plan(clips=2, played=1, rolled=1, minutes=(60.0,) * 11, sizes=sizes, steps=2)
+plan = Plan(clips=2, played=1, rolled=1, minutes=(60.0,) * 12, sizes=sizes, steps=2)
 for stage in sys.argv[2:]:
     train(Path(sys.argv[1]), stage, plan)
 state = PartialState()

@@ -26,7 +26,7 @@ PLAN = Plan(
     played=1,
     rolled=1,
     variants=2,
-    minutes=(60.0,) * 11,
+    minutes=(60.0,) * 12,
     sizes=Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64),
     steps=2,
 )

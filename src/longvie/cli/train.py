@@ -24,7 +24,7 @@ def train(
         str | None,
         option(
             "--minutes",
-            "Of the stages that take time, in order: 45,20,60,20,20,20,45,40,20,20; instruments: one.",
+            "Of the stages that take time, in order: 45,20,60,20,20,20,45,45,5,40,20,20; instruments: one.",
         ),
     ] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
@@ -39,8 +39,8 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, made, finish, worn, history,
-    likely, variants, repaint, causal, distill, rolled, long, pack. A stage that was stopped goes on; curves and sample
-    sheets lie in its folder."""
+    likely, variants, repaint, recolour, paint, causal, distill, rolled, long, pack. A stage that was stopped goes on;
+    curves and sample sheets lie in its folder."""
     from dataclasses import replace
 
     from longvie import runtime

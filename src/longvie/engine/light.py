@@ -255,14 +255,14 @@ def painting(
     near = torch.zeros_like(pictures[0]) if disparity is None else disparity
     along = torch.full((pictures.shape[1],), begun, device=weight.device)
     given = pictures.transpose(0, 1).to(weight.device), near.to(weight.device)
-    pieces = _pieces(disparity) if pieces is None and disparity is not None else pieces
+    pieces = pieces_of(disparity) if pieces is None and disparity is not None else pieces
     pieces = None if pieces is None else pieces.to(weight.device)
     gain, offset, painted = repainter.maps(*given, before.to(weight), now.to(weight), along, pieces=pieces)
     found = applied(given[0], gain, offset).clamp(-1, 1).transpose(0, 1).to(pictures.device)
     return found, painted.to(pictures.device)
 
 
-def _pieces(disparity: Float[Tensor, "f h w"]) -> Int[Tensor, "f h w"]:
+def pieces_of(disparity: Float[Tensor, "f h w"]) -> Int[Tensor, "f h w"]:
     """The things of each frame, from 1 on; 0 where there is none, or one too small to be told apart."""
     near = disparity.float().cpu()
     near = near / torch.quantile(near.flatten(1)[:, ::7], 0.99, dim=1).clamp(min=1e-6)[:, None, None]

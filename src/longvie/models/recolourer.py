@@ -5,6 +5,7 @@ what its colour turns to. The rest of the picture stays as it is.
 """
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,31 @@ HUES = 3  # more channels: colours whatever the light
 QUESTIONS = 8  # that the texts answer
 WINDOW = 5  # words that are read as one: a thing, and what stands about it
 DARK = 0.02  # of the range of 2: light in which no colour is seen
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What places have found and answer.
+
+    Attributes:
+        gain, offset: of each colour of each pixel.
+        pointed: of each block in which places look for words, how much each of 4×4 pixels, row by row, belongs to which
+            word, as logits. The last of them stands for none.
+        places: what they have found.
+        words: as they were read, those of both texts as one; the last stands for none.
+    """
+
+    gain: Float[Tensor, "b 3 h w"]
+    offset: Float[Tensor, "b 3 h w"]
+    pointed: list[Float[Tensor, "b places words"]]
+    places: Float[Tensor, "b places c"]
+    words: Float[Tensor, "#b words c"]
+
+    def of(self, at: int) -> "Looked":
+        """Of one picture."""
+        words = self.words[min(at, len(self.words) - 1)]
+        one = slice(at, at + 1)
+        return Looked(self.gain[one], self.offset[one], [it[one] for it in self.pointed], self.places[one], words[None])
 
 
 class Recolourer(nn.Module):
@@ -51,20 +77,18 @@ class Recolourer(nn.Module):
 
     def forward(self, *told: Tensor) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
         """Gain and offset of each colour of each pixel; for arguments see `Repainter.maps`."""
-        gain, offset, _ = self.answers(*told)
-        return gain, offset
+        looked = self.look(*told)
+        return looked.gain, looked.offset
 
-    def answers(
+    def look(
         self,
         pictures: Float[Tensor, "b 3 h w"],
         disparity: Float[Tensor, "b h w"],
         before: Float[Tensor, "#b n d"],
         now: Float[Tensor, "#b m d"],
         along: Float[Tensor, " b"],
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"], list[Float[Tensor, "b places words"]]]:
-        """Gain and offset; and, of each block in which places look for words, how much each of 4×4 pixels, row by row,
-        belongs to which word, as logits. The last of them stands for none.
-        """
+    ) -> Looked:
+        """What the places find and answer."""
         seen = torch.cat([known(pictures, disparity), hues(pictures)], dim=1).to(self.enter.weight)
         words, told = self.reader(before.to(seen), now.to(seen))
         found = (words @ self.questions.T).masked_fill(~told[..., None], -math.inf).softmax(1)  # (b, n, questions)
@@ -83,7 +107,7 @@ class Recolourer(nn.Module):
         scale, shift = self.tint(gist)[..., None, None].chunk(2, dim=1)
         fine = functional.silu(self.fine(torch.cat([fine, seen], dim=1)) * (1 + scale) + shift)
         gain, offset = self.answer(fine).float().chunk(2, dim=1)
-        return torch.exp2(GAIN * torch.tanh(gain)), offset, pointed
+        return Looked(torch.exp2(GAIN * torch.tanh(gain)), offset, pointed, x.flatten(1, 2), words)
 
 
 def hues(pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:

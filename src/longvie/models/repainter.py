@@ -12,7 +12,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from longvie.models.recolourer import Recolourer
+from longvie.models.painter import Painter
+from longvie.models.recolourer import Looked, Recolourer
 from longvie.models.relighter import Relighter
 
 EVEN, STRONGEST = 0.001, 4.0  # pulls a thing's gain towards 1, where its places are alike; the largest that there is
@@ -28,15 +29,24 @@ class Repainter(ModelMixin, ConfigMixin):
         heads: with which the light's places read the texts.
         text_width: of a token.
         fine_width: channels at the size of the picture.
+        wholes: whether things that words mean are painted by a part that sees them as wholes.
     """
 
     @register_to_config
     def __init__(
-        self, width: int = 96, layers: int = 6, heads: int = 4, text_width: int = 128, fine_width: int = 20
+        self,
+        width: int = 96,
+        layers: int = 6,
+        heads: int = 4,
+        text_width: int = 128,
+        fine_width: int = 20,
+        *,
+        wholes: bool = False,
     ) -> None:
         super().__init__()
         self.light = Relighter(width, layers, heads, text_width, fine_width)
         self.things = Recolourer(width, layers, text_width, fine_width)
+        self.painter = Painter(width, text_width) if wholes else None
 
     def forward(
         self, pictures: Float[Tensor, "b 3 h w"], *told: Tensor, pieces: Int[Tensor, "#b h w"] | None = None
@@ -65,11 +75,37 @@ class Repainter(ModelMixin, ConfigMixin):
         """
         gain, offset = self.light(pictures, disparity, before, now, along)
         lit = applied(pictures, gain, offset).clamp(-1, 1)
-        more, other = self.things(lit.to(pictures), disparity, before, now, along)
+        looked = self.things.look(lit.to(pictures), disparity, before, now, along)
+        more, other = looked.gain, looked.offset
         if pieces is not None:
-            more, other = evened(lit, applied(lit, more, other).clamp(-1, 1), pieces)
+            after = applied(lit, more, other).clamp(-1, 1)
+            if self.painter is None:
+                more, other = evened(lit, after, pieces)
+            else:
+                more, other = torch.ones_like(lit), self._painted(lit, after, disparity, before, now, pieces, looked)
         painted = ((more != 1) | (other != 0)).any(1)
         return gain * more, offset * more + other, painted
+
+    def _painted(
+        self,
+        before: Float[Tensor, "b 3 h w"],
+        after: Float[Tensor, "b 3 h w"],
+        disparity: Float[Tensor, "b h w"],
+        text_before: Float[Tensor, "#b n d"],
+        text_now: Float[Tensor, "#b n d"],
+        pieces: Int[Tensor, "#b h w"],
+        looked: Looked,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """What is to be added to colours for the things that are `meant` to be painted as wholes."""
+        assert self.painter is not None
+        texts, painted = torch.cat([text_before, text_now], dim=-1), before.clone()
+        chosen = meant(before, after, pieces)
+        for at, place in enumerate(pieces.expand(len(before), -1, -1)):
+            things = [place == number for number in place[chosen[at]].unique().tolist()]
+            if things:
+                given = before[at], after[at], disparity[at], things
+                painted[at] = self.painter.paint(*given, looked.of(at), texts[min(at, len(texts) - 1)])
+        return painted - before
 
 
 def meant(

@@ -13,6 +13,7 @@
     variants ───── moments of the world under several captions
     repaint ────── variants, words of history → `repaint/`, a network that brings a picture under other words
     recolour ───── the same, repaint → `recolour/`, its part that gives single things another colour
+    paint ──────── the same, recolour → `paint/`, its part that sees things as wholes
     causal ─────── history → `causal/`, the transformer of the live engine
     distill ────── causal → `distill/`, the same after blocks of its own
     rolled ─────── distill, repaint → long videos that it makes on the live engine, and what it was given at every block
@@ -57,6 +58,7 @@ from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.stages.long import LongStage
+from longvie.training.stages.paint import PaintStage, whole
 from longvie.training.stages.recolour import RecolourStage
 from longvie.training.stages.repaint import RepaintStage
 from longvie.training.trainer import Recipe, Stage, Trainer
@@ -75,6 +77,7 @@ STAGES = (
     "variants",
     "repaint",
     "recolour",
+    "paint",
     "causal",
     "distill",
     "rolled",
@@ -90,6 +93,7 @@ TRAINED = (  # take minutes
     "likely",
     "repaint",
     "recolour",
+    "paint",
     "causal",
     "distill",
     "long",
@@ -103,7 +107,7 @@ HELD_OUT_LONG = 2  # long videos of test scenes
 HELD_OUT_VARIANTS = 100  # moments of test scenes
 PARTS = ("damage", "history")  # that LongVie 2's second and third stages add to the first
 ORIGIN = "origin"  # folder of the transformer and words that a training begins from
-REPAINTERS = ("recolour", "repaint", ORIGIN)  # where the one that was trained last is
+REPAINTERS = ("paint", "recolour", "repaint", ORIGIN)  # where the one that was trained last is
 
 Report = Callable[[str], None]
 
@@ -147,9 +151,22 @@ class Plan:
     played: int = 300  # more clips: base has not seen them, and makes them itself
     rolled: int = 100  # more scenes still, of which the live engine makes long videos
     variants: int = 8000  # moments under several captions
-    minutes: tuple[float, ...] = (110.0, 50.0, 115.0, 40.0, 25.0, 30.0, 45.0, 45.0, 40.0, 50.0, 30.0)  # of `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 2e-3, 4e-4, 2e-4, 2e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 3e-3, 1.5e-3, 6e-4, 6e-4)  # Muon's
+    minutes: tuple[float, ...] = (
+        110.0,
+        50.0,
+        115.0,
+        40.0,
+        25.0,
+        30.0,
+        45.0,
+        45.0,
+        5.0,
+        40.0,
+        50.0,
+        30.0,
+    )  # of `TRAINED`
+    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 2e-3, 2e-3, 4e-4, 2e-4, 2e-4)  # AdamW's
+    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 3e-3, 0.0, 1.5e-3, 6e-4, 6e-4)  # Muon's
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -178,7 +195,9 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 1.5, 1.5, 1.5, 2.0, 1.0, 1.0), scale=16, sizes=wide)
+        return cls(
+            clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 1.5, 1.5, 1.5, 1.0, 2.0, 1.0, 1.0), scale=16, sizes=wide
+        )
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
@@ -403,6 +422,18 @@ def _recolour(folder: Path, plan: Plan, device: str, report: Report) -> None:
     _trainer(stage, plan, folder / "recolour", device).run(report)
 
 
+def _paint(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 7)
+    _, words = _trained(_last(folder))
+    model = _repainter(folder, "recolour", "repaint", ORIGIN)
+    if model is None:
+        raise InputError("there is no trained 'recolour' yet; run that stage first")
+    model = whole(model)
+    nn.Module.to(model, device)
+    stage = PaintStage(model, words, *_moments(folder), scale=plan.scale)
+    _trainer(stage, plan, folder / "paint", device).run(report)
+
+
 def _moments(folder: Path) -> tuple[list[variants.Variants], list[variants.Variants]]:
     """Those to learn from, and those of test scenes."""
     return variants.read(folder / "variants"), variants.read(folder / "held_out" / "variants")
@@ -475,6 +506,8 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
         seed=plan.seed,
         steps=plan.steps,
     )
+    if stage.name == "paint":  # a small network, which would learn its things by heart
+        recipe = replace(recipe, decay=0.2)
     begun = (folder.parent / ORIGIN).exists()
     if stage.name in ("history", "likely", "causal", "distill", "long") or begun:  # they go on from what is trained
         recipe = replace(recipe, warmup=50, hold=0.1)
@@ -529,6 +562,7 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "variants": _variants,
     "repaint": _repaint,
     "recolour": _recolour,
+    "paint": _paint,
     "causal": _causal,
     "distill": _distill,
     "rolled": _rolled,

@@ -41,7 +41,8 @@ class RecolourStage(Stage):
         self, model: Repainter, words: WordEncoder, moments: list[Variants], unknown: list[Variants], scale: int = 1
     ) -> None:
         super().__init__()
-        model.light.requires_grad_(requires_grad=False)
+        for part in (model.light, model.painter):
+            _ = None if part is None else part.requires_grad_(requires_grad=False)
         self.model, self.words = model, words.requires_grad_(requires_grad=False)
         self.moments, self.unknown = ([it for it in some if _changed(it)] or some for some in (moments, unknown))
         self.scale = scale
@@ -59,13 +60,13 @@ class RecolourStage(Stage):
             disparity, words = disparity[:, ::2, ::2], words[:, ::2, ::2]
         stays = np.array([torch.equal(*both) for both in zip(*said, strict=True)])
         off = random.uniform(0, 1, len(source)) * (random.random(len(source)) < np.where(stays, FADED_SAME, FADED))
-        source = _faded(source, torch.from_numpy(off).to(source), int(random.integers(*BLOTCHES)))
+        source = faded(source, torch.from_numpy(off).to(source), int(random.integers(*BLOTCHES)))
         noise = NOISE * torch.randn_like(source)
         source, target = source + noise, target + noise
-        gain, offset, pointed = self.model.things.answers(source, disparity, *said, along)
-        belongs = _belongs(pointed, words)
+        looked = self.model.things.look(source, disparity, *said, along)
+        belongs = _belongs(looked.pointed, words)
         with torch.autocast(self.device.type, enabled=False):  # differences of near numbers: not in bfloat16
-            made = applied(source, gain, offset)
+            made = applied(source, looked.gain, looked.offset)
             error = (((made - target).square() + ROUND**2).sqrt() - ROUND).mean((1, 2, 3))
             change = (source - target).abs().mean((1, 2, 3))
         weight = (WEIGHED + LITTLE) / (change + LITTLE)  # one thing of another colour is little, and all that was asked
@@ -85,7 +86,7 @@ class RecolourStage(Stage):
             j = i if random.random() < SAME else j
             way = float(random.random()) if random.random() < ON_THE_WAY else 0.0
             pictures = moment.pictures[[i, j]].permute(0, 3, 1, 2).float() / 127.5 - 1
-            disparity, told = moment.disparity.float(), self._tokens(moment.captions[j])[moment.things.int()]
+            disparity, told = moment.disparity.float(), tokens(self.words, moment.captions[j])[moment.things.int()]
             if random.random() < 0.5:
                 pictures, disparity, told = pictures.flip(-1), disparity.flip(-1), told.flip(-1)
             sources.append(pictures[0].lerp(pictures[1], way))
@@ -97,14 +98,6 @@ class RecolourStage(Stage):
         before, now = (torch.cat(side).to(self.device) for side in zip(*texts, strict=True))
         source, target, disparity, told = (torch.stack(it).to(self.device) for it in (sources, targets, depths, words))
         return source, target, disparity, told, (before, now), torch.tensor(ways, device=self.device)
-
-    def _tokens(self, caption: str) -> Int64[Tensor, " 256"]:
-        """Where in a caption the token stands for each number of a thing; -1 for what it does not tell of."""
-        article = self.words.tokenizer.token_to_id(ARTICLE)
-        found = torch.full((UNTOLD + 1,), -1)
-        starts = [at for at, token in enumerate(self.words.ids(caption)) if token == article][:TOLD]
-        found[: len(starts)] = torch.tensor(starts) + 1
-        return found
 
     def _read(self, caption: str) -> Float[Tensor, "1 n d"]:
         if caption not in self._texts:
@@ -143,6 +136,15 @@ def _changed(moment: Variants) -> bool:
     return float((before - after).abs().mean()) / 127.5 > SEEN
 
 
+def tokens(words: WordEncoder, caption: str) -> Int64[Tensor, " 256"]:
+    """Where in a caption the token stands for each number of a thing; -1 for what it does not tell of."""
+    article = words.tokenizer.token_to_id(ARTICLE)
+    found = torch.full((UNTOLD + 1,), -1)
+    starts = [at for at, token in enumerate(words.ids(caption)) if token == article][:TOLD]
+    found[: len(starts)] = torch.tensor(starts) + 1
+    return found
+
+
 def _belongs(pointed: list[Float[Tensor, "b p n"]], words: Int64[Tensor, "b h w"]) -> Float[Tensor, ""]:
     """Cross-entropy of which word a place belongs to: the last where no word tells of it; things count as much as all
     that is none.
@@ -157,7 +159,7 @@ def _belongs(pointed: list[Float[Tensor, "b p n"]], words: Int64[Tensor, "b h w"
     return total / (2 * len(pointed))
 
 
-def _faded(pictures: Float[Tensor, "b 3 h w"], share: Float[Tensor, " b"], cells: int) -> Float[Tensor, "b 3 h w"]:
+def faded(pictures: Float[Tensor, "b 3 h w"], share: Float[Tensor, " b"], cells: int) -> Float[Tensor, "b 3 h w"]:
     """Pictures that have lost a share of their colours, and have blotches."""
     share = share[:, None, None, None]
     pale = pictures.lerp(pictures.mean(1, keepdim=True).expand_as(pictures), share)

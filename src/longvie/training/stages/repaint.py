@@ -36,7 +36,8 @@ class RepaintStage(Stage):
         self, model: Repainter, words: WordEncoder, moments: list[Variants], unknown: list[Variants], scale: int = 1
     ) -> None:
         super().__init__()
-        model.things.requires_grad_(requires_grad=False)
+        for part in (model.things, model.painter):
+            _ = None if part is None else part.requires_grad_(requires_grad=False)
         self.model, self.words = model, words.requires_grad_(requires_grad=False)
         self.moments, self.unknown, self.scale = moments, unknown, scale
 
