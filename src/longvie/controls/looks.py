@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 STEADY = 0.02  # added to a spread: things of one colour have none to speak of
 GAINS = (0.8, 1.25)  # by which colours of a thing may be spread
-BRIGHT = (0.4, 2.5)  # by which another look may be as bright as this one
+BRIGHT = (0.4, 2.5)  # by which another look may be made brighter
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,12 @@ class Look:
         """The same in another light, of this gain and offset for each colour."""
         return Look(light[:, 0] * self.mean + light[:, 1], np.abs(light[:, 0]) * self.spread)
 
-    def to(self, other: "Look", *, shade: float = 0.0) -> Float[np.ndarray, "3 2"]:
-        """Gain and offset of each colour by which what looks like this looks like another one.
-
-        Args:
-            shade: how much of the other's brightness is taken as well; sides of a thing differ in that.
+    def to(self, other: "Look") -> Float[np.ndarray, "3 2"]:
+        """Gain and offset of each colour by which what looks like this looks like another one, as bright as it is: sides
+        of a thing differ in that.
         """
         gain = np.clip((other.spread + STEADY) / (self.spread + STEADY), *GAINS)
-        own, goal = float(self.mean.mean()) + 1, float(other.mean.mean()) + 1
-        bright = (own / max(goal, 1e-3)) ** (1 - shade)
+        bright = (float(self.mean.mean()) + 1) / max(float(other.mean.mean()) + 1, 1e-3)
         wanted = (other.mean + 1) * min(max(bright, BRIGHT[0]), BRIGHT[1]) - 1
         return np.stack([gain, wanted - gain * self.mean], axis=1).astype(np.float32)
 
