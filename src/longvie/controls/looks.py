@@ -32,8 +32,8 @@ class Look:
         return Look(light[:, 0] * self.mean + light[:, 1], np.abs(light[:, 0]) * self.spread)
 
     def to(self, other: "Look") -> Float[np.ndarray, "3 2"]:
-        """Gain and offset of each colour by which what looks like this looks like another one; as bright as it is, since
-        sides of a thing differ in that.
+        """Gain and offset of each colour by which what looks like this looks like another one. It stays as bright as it
+        is: sides of a thing differ in that.
         """
         gain = np.clip((other.spread + STEADY) / (self.spread + STEADY), *GAINS)
         bright = (float(self.mean.mean()) + 1) / max(float(other.mean.mean()) + 1, 1e-3)
