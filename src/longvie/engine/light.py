@@ -217,22 +217,9 @@ def sight_lit(repainter: Repainter | None, sight: Sight, turns: Sequence[Turn], 
         if repainter is None or share <= begun:
             continue
         near = sight.disparity[None].float()
-        there = repainted(repainter, picture[:, None].float(), near, turn.before, turn.now, begun)[:, 0]
-        picture = picture.float().lerp(there, (share - begun) / (1 - begun)).to(sight.picture)
+        there, _ = painting(repainter, picture[:, None].float(), near, turn.before, turn.now, begun)
+        picture = picture.float().lerp(there[:, 0], (share - begun) / (1 - begun)).to(sight.picture)
     return replace(sight, picture=picture, light=frame)
-
-
-def repainted(
-    repainter: Repainter,
-    pictures: Float[Tensor, "3 f h w"],
-    disparity: Float[Tensor, "f h w"] | None,
-    before: Float[Tensor, "1 n d"],
-    now: Float[Tensor, "1 n d"],
-    begun: float,
-    pieces: Int[Tensor, "f h w"] | None = None,
-) -> Float[Tensor, "3 f h w"]:
-    """Pictures as they are under the words now; arguments as `painting` has them."""
-    return painting(repainter, pictures, disparity, before, now, begun, pieces)[0]
 
 
 @torch.no_grad()

@@ -100,17 +100,11 @@ class Painter(nn.Module):
         return torch.sigmoid(torch.logit(before) + mean), matrix.unflatten(1, (3, 3)) + torch.eye(3).to(matrix), logits
 
     def paint(
-        self,
-        picture: Float[Tensor, "3 h w"],
-        after: Float[Tensor, "3 h w"],
-        disparity: Float[Tensor, "h w"],
-        things: list[Bool[Tensor, "h w"]],
-        looked: Looked,
-        texts: Float[Tensor, "m d"],
+        self, picture: Float[Tensor, "3 h w"], things: list[Bool[Tensor, "h w"]], seen: Seen
     ) -> Float[Tensor, "3 h w"]:
-        """A picture in [-1, 1] whose `things` have the colours that words now say."""
+        """A picture in [-1, 1] whose things, as they were `seen`, have the colours that words now say."""
         painted = picture.clone()
-        mean, matrix, _ = self(see(picture, after, disparity, things, looked, texts))
+        mean, matrix, _ = self(seen)
         for where, goal, turn in zip(things, mean, matrix, strict=True):
             pixels = (picture[:, where].float() + 1) / 2
             made = goal[:, None] + turn @ (pixels - pixels.mean(1, keepdim=True))

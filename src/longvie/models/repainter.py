@@ -12,7 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from longvie.models.painter import Painter
+from longvie.models.painter import Painter, see
 from longvie.models.recolourer import Looked, Recolourer
 from longvie.models.relighter import Relighter
 
@@ -103,8 +103,9 @@ class Repainter(ModelMixin, ConfigMixin):
         for at, place in enumerate(pieces.expand(len(before), -1, -1)):
             things = [place == number for number in place[chosen[at]].unique().tolist()]
             if things:
-                given = before[at], after[at], disparity[at], things
-                painted[at] = self.painter.paint(*given, looked.of(at), texts[min(at, len(texts) - 1)])
+                told = looked.of(at), texts[min(at, len(texts) - 1)]
+                seen = see(before[at], after[at], disparity[at], things, *told)
+                painted[at] = self.painter.paint(before[at], things, seen)
         return painted - before
 
 
