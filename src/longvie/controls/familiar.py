@@ -39,7 +39,7 @@ class Familiar:
         """
         if paths.first is None or disparity is None or words is None:
             return known
-        known = cls(paths.things, {}) if known is None else known
+        known = cls(Things(), {}) if known is None else known  # as the paths began
         numbers, new = paths.first.numbers[0], paths.first.new[0].nonzero()[:, 0].tolist()
         return replace(known, portraits=met(forgotten(known.portraits, new), picture, disparity, numbers, words))
 
