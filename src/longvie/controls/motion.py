@@ -9,6 +9,7 @@ Points are grouped one motion after the other, each time the one that explains m
 a point stays in its group for all frames, as it stays on its thing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ SEEDS = 20  # guesses per group
 NEIGHBOURS = 8  # points that a guess is made from
 GLANCES = 8  # frames by which points are grouped
 RIDGE = (1e-5, 1e-5, 1e-5, 1e-3, 1e-2)  # of 1, x, y, d and the denominator's terms: few points, or flat ones, need it
+NEAREST = 0.1  # least denominator: what is less is behind a camera, and counts as far away
 DEEPER = 0.1  # relative step of disparity that counts as far as a pixel's distance does
 
 
@@ -33,18 +35,45 @@ class Motion:
     x: Float[Tensor, "b k"]
     y: Float[Tensor, "b k"]
     below: Float[Tensor, "b k"]  # the denominator; positive for what is before both cameras
-    least: Float[Tensor, " b"]  # of the denominator, below which a place counts as far away
+    near: Float[Tensor, "b k"]  # over the denominator, the disparity before; 0 where it is not known
 
-    def part(self, rows: Int[Tensor, " m"]) -> "Motion":
-        """Some of them, in the order given."""
-        return Motion(self.x[rows], self.y[rows], self.below[rows], self.least[rows])
+    @classmethod
+    def none(cls, count: int, terms: int) -> "Motion":
+        """That of nothing: all goes to 0."""
+        return cls(*torch.zeros(4, count, terms))
 
     def __call__(self, terms: Float[Tensor, "b ... k"]) -> tuple[Float[Tensor, "b ... 2"], Float[Tensor, "b ..."]]:
         """x and y before, and the denominator."""
         shape = (-1, *(1,) * (terms.ndim - 2))
         x, y, below = ((terms * form.view(*shape, form.shape[-1])).sum(-1) for form in (self.x, self.y, self.below))
-        below = torch.maximum(below, self.least.view(shape))
+        below = below.clamp(min=NEAREST)
         return torch.stack([x / below, y / below], dim=-1), below
+
+
+def everywhere(
+    motions: Sequence[Motion], which: Int[Tensor, "f h w"], maps: Sequence[Float[Tensor, "#f h w"]]
+) -> tuple[Float[Tensor, "f h w 2"], Float[Tensor, "f h w"]]:
+    """Places before and their disparity, of all pixels of some frames.
+
+    Args:
+        motions: of one frame after the other, each.
+        which: of them each pixel takes part in.
+        maps: what the motions are linear in beside 1, pixel by pixel: x, y and maybe disparity.
+    """
+    frames = len(which)
+    row = (which + len(motions) * torch.arange(frames, device=which.device)[:, None, None]).flatten()
+    wide = [it.expand(frames, -1, -1).flatten() for it in maps]
+
+    def value(name: str) -> Float[Tensor, " pixels"]:
+        forms = torch.stack([getattr(motion, name) for motion in motions], dim=1).flatten(0, 1)  # (frames·motions, k)
+        constant, *slopes = (form[row] for form in forms.T.contiguous())
+        for slope, known in zip(slopes, wide, strict=True):
+            constant.addcmul_(slope, known)
+        return constant
+
+    below = value("below").clamp_(min=NEAREST)
+    x, y, near = (value(name).div_(below).view(which.shape) for name in ("x", "y", "near"))
+    return torch.stack([x, y], dim=-1), near
 
 
 def terms(places: Float[Tensor, "*n 2"], disparity: Float[Tensor, "*n"] | None) -> Float[Tensor, "*n k"]:
@@ -93,7 +122,7 @@ def fit(
     below = torch.cat([torch.ones_like(below[:, :1]), below], dim=1)
     x, y = size[:, 0] * x + centre[:, 0, :1] * below, size[:, 0] * y + centre[:, 0, 1:] * below
     x, y, below = (_outward(it, middle[:, 0], spread[:, 0]) for it in (x, y, below))
-    return Motion(x, y, below, torch.full_like(below[:, 0], 0.1))
+    return Motion(x, y, below, torch.zeros_like(below))
 
 
 def _outward(form: Float[Tensor, "b k"], middle: Tensor, spread: Tensor) -> Float[Tensor, "b k"]:

@@ -7,7 +7,7 @@ follow each other. No colour of the picture counts, so the way can be known befo
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -278,26 +278,13 @@ def _sources(
     now = None if depth is None else _at(depth, points)
     terms = motion.terms(_unit(points, height, width), now)
     labels = _labels(points, seen, known.label, known.rest + 1, depth, now, known.size, flat, known.lies)
-    places = torch.full((frames, height, width, 2), -1.0).to(points)
-    was = torch.zeros(frames, height, width).to(points)  # disparity, as the motion has it
-    for number in range(known.rest + 1):
-        count = seen & (known.label == number)
-        enough = count.sum(1) >= (1 if number == known.rest else FEW)
-        frame, y, x = ((labels == number) & enough[:, None, None]).nonzero(as_tuple=True)
-        if not len(frame):
-            continue
+    places, was = _everywhere(known, terms, seen, labels, depth)
+    count = seen & (known.label == known.rest)
+    frame, y, x = ((labels == known.rest) & count.any(1)[:, None, None]).nonzero(as_tuple=True)
+    if len(frame):
         pixels = torch.stack([x + 0.5, y + 0.5], dim=-1)
-        near = None if depth is None else depth[frame, y, x]
-        if number == known.rest:
-            places[frame, y, x] = _drifted(known.before, points, count, frame, pixels)
-            was[frame, y, x] = 0 if near is None else near
-            continue
-        found, form = _fitted(known, terms, count)
-        here = motion.terms(_unit(pixels, height, width), near)
-        moved, below = found.part(frame)(here)
-        places[frame, y, x] = _pixels(moved, height, width)
-        if form is not None:
-            was[frame, y, x] = (here * form[frame]).sum(-1) / below
+        places[frame, y, x] = _drifted(known.before, points, count, frame, pixels)
+        was[frame, y, x] = 0 if depth is None else depth[frame, y, x]
     inside = ((places > 0) & (places < places.new_tensor([width, height]))).all(-1)
     grid = _grid(places, known.size)
     if depth is None or known.depth is None:
@@ -314,8 +301,32 @@ def _sources(
     return _Sources(places, inside & same)
 
 
-def _fitted(known: _Known, scaled: Tensor, count: Tensor) -> tuple[motion.Motion, Float[Tensor, "f k"] | None]:
-    """A group's motion in each frame, and the linear form which over the denominator is a place's former disparity."""
+def _everywhere(
+    known: _Known,
+    terms: Float[Tensor, "f n k"],
+    seen: Bool[Tensor, "f n"],
+    labels: Int[Tensor, "f h w"],
+    depth: Float[Tensor, "f h w"] | None,
+) -> tuple[Float[Tensor, "f h w 2"], Float[Tensor, "f h w"]]:
+    """Where each pixel was by its group's motion, and its disparity there; (-1, -1) where that is not known."""
+    height, width = known.size
+    motions = [motion.Motion.none(*terms.shape[::2])] * (known.rest + 1)
+    told = torch.zeros(len(seen), known.rest + 1, dtype=torch.bool, device=seen.device)
+    for number in range(known.rest):
+        count = seen & (known.label == number)
+        told[:, number] = count.sum(1) >= FEW
+        if bool(told[:, number].any()):
+            motions[number] = _fitted(known, terms, count)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = _unit(torch.stack([x, y], dim=-1).to(terms) + 0.5, height, width)[None]
+    maps = pixels[..., 0], pixels[..., 1], *(() if depth is None else (depth,))
+    found, near = motion.everywhere(motions, labels, maps)
+    there = told.gather(1, labels.flatten(1)).view_as(labels)
+    return torch.where(there[..., None], _pixels(found, height, width), -1.0), torch.where(there, near, 0.0)
+
+
+def _fitted(known: _Known, scaled: Tensor, count: Tensor) -> motion.Motion:
+    """A group's motion in each frame."""
     height, width = known.size
     member = count.any(0).nonzero()[:, 0]
     scaled, weight = scaled[:, member], count[:, member].to(scaled)
@@ -323,11 +334,11 @@ def _fitted(known: _Known, scaled: Tensor, count: Tensor) -> tuple[motion.Motion
     tolerance = 2 * motion.TOLERANCE * 2 / width
     found = motion.robust(scaled, goals, weight, weight, (tolerance, tolerance))
     if known.disparity is None:
-        return found, None
+        return found
     rows = scaled * weight[..., None]
     ridge = 1e-4 * (1 + weight.sum(1))[:, None, None] * torch.eye(scaled.shape[-1]).to(scaled)
     right = rows.transpose(1, 2) @ (known.disparity[member] * found(scaled)[1])[..., None]
-    return found, torch.linalg.solve(rows.transpose(1, 2) @ scaled + ridge, right)[..., 0]
+    return replace(found, near=torch.linalg.solve(rows.transpose(1, 2) @ scaled + ridge, right)[..., 0])
 
 
 def _drifted(
