@@ -7,7 +7,9 @@ from longvie.controls.carried import Carrying, carry
 from longvie.controls.moved import Moved, remembered
 from longvie.controls.paths import Paths
 from longvie.data import clips
+from longvie.data.render import render, track
 from longvie.data.streams import pictures
+from longvie.data.world import scene
 from longvie.evaluation.fidelity import ssim
 
 SIZE = (32, 48)
@@ -118,6 +120,24 @@ def test_with_depth_a_scene_is_nearer_to_the_truth_than_without_and_than_the_fro
     scores = [float(ssim(made.clamp(0, 1), video).mean()) for made in (video[:, :1].expand_as(video), tracks, depth)]
     assert scores[0] + 0.05 < scores[1] and scores[0] + 0.05 < scores[2], scores
     assert torch.allclose(depth, affine, atol=1e-3)  # the scale of a disparity does not matter
+
+
+def test_the_sky_goes_with_the_camera_and_not_with_what_stands_before_it() -> None:
+    """Test scene 6: the camera travels and turns among towers that move; no point is on the sky."""
+    world, frames = scene(6, "test"), range(0, 25)
+    truth, tracks = render([world], frames, size=(96, 176))[0], track(world, frames, points=256, seed=6, size=(96, 176))
+    way = list(Paths(tracks.points, tracks.visible, (96, 176), 1 / truth.depth).take(25))
+    grid, seen = torch.cat([it.grid for it in way]), torch.cat([it.visible for it in way])
+    lens = torch.tensor([truth.focal, -truth.focal, 1.0])
+    y, x = torch.meshgrid(torch.arange(96) + 0.5 - 48, torch.arange(176) + 0.5 - 88, indexing="ij")
+    rays = torch.stack([x, y, torch.ones_like(x)], dim=-1) / lens
+    for frame in (8, 16, 24):
+        turned = rays @ truth.poses[frame, :3, :3].T @ truth.poses[0, :3, :3] * lens
+        wanted = turned[..., :2] / turned[..., 2:]
+        inside = (truth.labels[frame] == 0) & (wanted.abs() < torch.tensor([86.0, 46.0])).all(-1)
+        off = (grid[frame] * torch.tensor([88.0, 48.0]) - wanted).norm(dim=-1)[inside]
+        assert float(inside.float().mean()) > 0.05 and float(off.median()) < 1.5, (frame, float(off.median()))
+        assert float(seen[frame][inside].float().mean()) > 0.6, "but for what a thing hid"
 
 
 @pytest.mark.parametrize("step", [1, 7, 16])

@@ -34,7 +34,7 @@ def scene(frames: int, count: int = 60, moving: int = 0, scale: float = 1.0) -> 
     inside = (places.abs() < torch.tensor([SIZE[1] / 2, SIZE[0] / 2])).all(-1)
     still = torch.ones(frames, count, dtype=torch.bool)
     still[:, :moving] = False
-    return Points(places.float(), (scale / rows[..., 2]).float(), inside, still)
+    return Points(places.float(), (scale / rows[..., 2]).float(), inside, still, SIZE[1])
 
 
 def off(points: Points, made: torch.Tensor, frame: int, still: slice = slice(None)) -> float:
@@ -94,3 +94,32 @@ def test_what_lies_behind_a_camera_has_no_place() -> None:
     back[2, 3] = -2.0  # two metres on
     places, near = passed(back, torch.zeros(2, 2), torch.tensor([0.25, 1.0]))
     assert near[0] == pytest.approx(0.5) and near[1] < 0 and bool(places.isfinite().all())
+
+
+@pytest.mark.parametrize("focal", [60.0, 120.0, 250.0])
+def test_points_on_a_floor_tell_where_what_is_infinitely_far_goes(focal: float) -> None:
+    source, poses = torch.Generator().manual_seed(5), cameras(20, turn=0.015)
+    world = torch.rand(120, 3, generator=source, dtype=torch.float64) * torch.tensor([6.0, 0.0, 8.0])
+    world = world + torch.tensor([-3.0, 1.0, 2.5])
+    rows = torch.cat([world, torch.ones_like(world[:, :1])], dim=-1) @ poses.transpose(1, 2)
+    places = focal * rows[..., :2] / rows[..., 2:3]
+    seen = (places.abs() < torch.tensor([SIZE[1] / 2, SIZE[0] / 2])).all(-1)
+    points = Points(places.float(), (1 / rows[..., 2]).float(), seen, torch.ones_like(seen), SIZE[1])
+    made = passages(points)
+    assert made is not None
+    lens = torch.diag(torch.tensor([focal, focal, 1.0], dtype=torch.float64))
+    turned = lens @ poses[0, :3, :3] @ poses[19, :3, :3].T @ torch.linalg.inv(lens)
+    far = torch.tensor([[-40.0, -30.0], [0.0, -20.0], [60.0, -40.0]])
+    found, near = passed(made[19], far, torch.zeros(3))
+    wanted = torch.cat([far, torch.ones(3, 1)], dim=1).double() @ turned.T
+    assert bool((near == 0).all())
+    assert torch.allclose(found.double(), wanted[:, :2] / wanted[:, 2:], atol=0.2)
+
+
+def test_a_last_frame_of_new_points_is_guessed_from_those_before() -> None:
+    whole = scene(20, count=120)
+    early = torch.arange(120) < 60
+    seen = whole.seen.clone()
+    seen[19, early], seen[:19, ~early] = False, False
+    made = passages(replace(whole, seen=seen))
+    assert made is not None and off(whole, made, 19) < 1.0

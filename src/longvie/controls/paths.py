@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from longvie.controls import motion
 from longvie.controls.floor import floor, outlines
-from longvie.controls.passage import Points, passages
+from longvie.controls.passage import Points, passages, passed
 from longvie.controls.things import REST, Things
 from longvie.controls.things import SKY as SKY_NUMBER
 
@@ -146,7 +146,9 @@ class Paths:
             near = inverse * (near[known] / inverse[known]).median() if bool(known.any()) else inverse
         height, width = self.size
         still = _at(self.flat.float(), self.points) > 0.5
-        return passages(Points(self.points - self.points.new_tensor([width / 2, height / 2]), near, self.seen, still))
+        return passages(
+            Points(self.points - self.points.new_tensor([width / 2, height / 2]), near, self.seen, still, width)
+        )
 
     @property
     def things(self) -> Things:
@@ -190,11 +192,13 @@ class Paths:
         assert self._group is not None
         depth = None if self.disparity is None else self.disparity[span]
         flat = None if self.flat is None else self.flat[span]
-        last = _sources(self._group, self.points[span][:, self._live], self.seen[span][:, self._live], depth, flat)
+        back = None if self.back is None else self.back[span]
+        shown = self.points[span][:, self._live], self.seen[span][:, self._live]
+        last = _sources(self._group, *shown, depth, flat, back)
         self._last, grid = last, _grid(last.places, self.size)
         if depth is None or flat is None:
             return Way(grid, last.visible, None, start=span.start)
-        back, raw = self.back, self._raw
+        raw = self._raw
         numbers, new = self._things.take(depth, flat, self.points[span], self.seen[span])
         self.first = Named(depth[:1], numbers[:1], new[:1]) if self.first is None else self.first
         source = sampled(self.first.numbers[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
@@ -202,7 +206,7 @@ class Paths:
         named, visible = Named(depth, numbers, new), last.visible & (same | ~told)
         if back is None or raw is None:
             return Way(grid, visible, named, start=span.start)
-        return Way(grid, visible, named, back[span], raw[span].float(), flat, span.start)
+        return Way(grid, visible, named, back, raw[span].float(), flat, span.start)
 
 
 def _borders(seen: Bool[Tensor, "f n"]) -> list[int]:
@@ -272,7 +276,12 @@ def _group(
 
 
 def _sources(
-    known: _Known, points: Tensor, seen: Tensor, depth: Tensor | None, flat: Bool[Tensor, "f h w"] | None
+    known: _Known,
+    points: Tensor,
+    seen: Tensor,
+    depth: Tensor | None,
+    flat: Bool[Tensor, "f h w"] | None,
+    back: Float[Tensor, "f 4 4"] | None,
 ) -> _Sources:
     frames, (height, width) = len(points), known.size
     now = None if depth is None else _at(depth, points)
@@ -285,6 +294,8 @@ def _sources(
         pixels = torch.stack([x + 0.5, y + 0.5], dim=-1)
         places[frame, y, x] = _drifted(known.before, points, count, frame, pixels)
         was[frame, y, x] = 0 if depth is None else depth[frame, y, x]
+    if depth is not None and back is not None:
+        places = torch.where((depth <= SKY)[..., None], _afar(back, known.size).to(places), places)
     inside = ((places > 0) & (places < places.new_tensor([width, height]))).all(-1)
     grid = _grid(places, known.size)
     if depth is None or known.depth is None:
@@ -299,6 +310,16 @@ def _sources(
     if flat is not None and known.floor is not None:
         same &= (sampled(known.floor.float().expand(frames, 1, -1, -1), grid, "nearest")[:, 0] > 0.5) == flat
     return _Sources(places, inside & same)
+
+
+def _afar(back: Float[Tensor, "f 4 4"], size: tuple[int, int]) -> Float[Tensor, "f h w 2"]:
+    """Where each pixel was, were it infinitely far: no points are there."""
+    height, width = size
+    centre = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixels = torch.stack([x, y], dim=-1).flatten(0, 1) - centre
+    places, near = passed(back, pixels.expand(len(back), -1, -1), torch.zeros(len(back), height * width))
+    return torch.where((near < 0)[..., None], -1.0, places + centre).unflatten(1, size)
 
 
 def _everywhere(
