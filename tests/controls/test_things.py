@@ -216,3 +216,61 @@ def test_what_is_known_of_things_outlives_a_file_and_another_scale() -> None:
     again = Things.restored(things.tensors())
     assert torch.equal(again.take(depth[2:], flat[2:])[0], whole[2:])
     assert torch.equal(things.scaled(0.5).take(depth[2:] / 2, flat[2:])[0], whole[2:])
+
+
+def panned(*shifts: int) -> torch.Tensor:
+    """Matrices to the first frame of a camera that turns: frame by frame all is so many pixels further left."""
+    back = torch.eye(4, dtype=torch.float64).repeat(len(shifts), 1, 1)
+    back[:, 0, 2] = torch.tensor(shifts)
+    return back
+
+
+def turned(*shifts: int) -> list[tuple[Box, ...]]:
+    """Two pillars that are alike stand still, the second a little lower; what such a camera shows of them."""
+    frames = []
+    for shift in shifts:
+        boxes = [(4, 16, 6 - shift, 12 - shift, 0.5), (5, 16, 26 - shift, 32 - shift, 0.5)]
+        frames.append(tuple((a, b, max(0, x), min(W, z), d) for a, b, x, z, d in boxes if z > 1 and x < W - 1))
+    return frames
+
+
+def test_what_stood_still_is_known_by_its_place_however_little_of_it_is_seen() -> None:
+    """The camera turns away to the right until both are gone, and back: a strip of the second comes first."""
+    shifts = (0, 2, 4, 40, 40, 30, 28, 26, 10, 2, 0)
+    depth, flat = film(*turned(*shifts))
+    numbers, new = Things().take(depth, flat, back=panned(*shifts))
+    first, second = int(numbers[0, 10, 8]), int(numbers[0, 10, 28])
+    assert first != second and not bool(new[1:].any())
+    assert int(numbers[5, 10, 1]) == second == int(numbers[-1, 10, 28]) and int(numbers[-1, 10, 8]) == first
+    unknown, _ = Things().take(depth, flat)
+    assert int(unknown[5, 10, 1]) != second, "by its size alone it is taken for the first"
+
+
+def test_where_things_stand_is_known_from_another_first_frame_too() -> None:
+    shifts = (0, 2, 4, 40, 40, 30, 28)
+    depth, flat = film(*turned(*shifts))
+    things = Things()
+    numbers, _ = things.take(depth[:5], flat[:5], back=panned(*shifts[:5]))
+    later = things.seen_from(panned(40)[0]), panned(*(shift - 40 for shift in shifts[5:]))
+    assert int(later[0].take(depth[5:], flat[5:], back=later[1])[0][0, 10, 1]) == int(numbers[0, 10, 28])
+    lost = things.seen_from(None)
+    assert int(lost.take(depth[5:], flat[5:], back=later[1])[0][0, 10, 1]) != int(numbers[0, 10, 28])
+
+
+def test_points_that_were_known_before_say_that_a_guess_was_right() -> None:
+    """It comes back at the border, and seems taller than it was: its own points know it all the same."""
+    away = [((0, 2, 0, 2, 0.5),)] * (AWAY + 1)  # far from where it was, and too small to be told apart
+    boxes = [
+        ((10, 16, 30, 36, 0.5),),
+        *away,
+        *[((6, 16, 38 - k, 40, 0.5),) for k in range(1, 6)],
+        ((6, 16, 30, 38, 0.5),),
+    ]
+    points, seen = on(*boxes)
+    seen[1 : len(away) + 3] = False  # also of the first strips
+    (known, fresh), (guessed, other) = (Things().take(*film(*boxes)), Things().take(*film(*boxes)))
+    assert bool(fresh[-1].any()) and torch.equal(known, guessed) and torch.equal(fresh, other)
+    things = Things()
+    things.follow(points.shape[1])
+    numbers, new = things.take(*film(*boxes), points, seen)
+    assert not bool(new[1:].any()) and int(numbers[-1, 12, 33]) == int(numbers[0, 12, 33])

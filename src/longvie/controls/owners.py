@@ -43,10 +43,10 @@ class Spots:
 
 
 class Owners:
-    """The number of the thing of each point; 0 is not known yet."""
+    """The number of the thing of each point, 0 is not known yet; and since which frame that is known."""
 
     def __init__(self, points: int) -> None:
-        self._numbers = np.zeros(points, np.int64)
+        self._numbers, self._since = np.zeros((2, points), np.int64)
 
     def on(self, spots: Spots) -> Int[np.ndarray, " n"]:
         """Of these points."""
@@ -61,13 +61,19 @@ class Owners:
         np.add.at(votes, (pieces[spots.y, spots.x][owners > 0], owners[owners > 0]), 1)
         return votes
 
-    def learn(self, spots: Spots, found: Int[np.ndarray, "h w"], fresh: Bool[np.ndarray, " numbers"]) -> None:
+    def since(self, spots: Spots, number: int) -> int:
+        """The frame in which the first of these points was known to be of a thing, of which there must be one."""
+        return int(self._since[spots.points[self.on(spots) == number]].min())
+
+    def learn(
+        self, spots: Spots, found: Int[np.ndarray, "h w"], fresh: Bool[np.ndarray, " numbers"], frame: int
+    ) -> None:
         """Points that nobody knew are on what they are seen on; those of a thing whose number another one has now are
         nobody's.
         """
         self._numbers[fresh[self._numbers]] = 0
         new = spots.part(self.on(spots) == 0)
-        self._numbers[new.points] = found[new.y, new.x]
+        self._numbers[new.points], self._since[new.points] = found[new.y, new.x], frame
 
 
 def nearest(spots: Spots, owners: Int[np.ndarray, " n"], y: np.ndarray, x: np.ndarray) -> Int[np.ndarray, " pixels"]:

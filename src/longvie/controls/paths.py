@@ -151,9 +151,15 @@ class Paths:
         )
 
     @property
+    def _units(self) -> Float[Tensor, "4 4"]:
+        """From disparities of which the largest is 1 to those that were given."""
+        return torch.diag(torch.tensor([1.0, 1.0, 1.0, self._top], dtype=torch.float64))
+
+    @property
     def things(self) -> Things:
-        """Those that were told apart so far, of the disparity that was given."""
-        return self._things.scaled(self._top)
+        """Those that were told apart so far, of the disparity that was given, as the last frame's camera has them."""
+        back = None if self.back is None or not self.at else self.back[self.at - 1] @ self._units
+        return self._things.seen_from(back).scaled(self._top)
 
     @property
     def frames(self) -> int:
@@ -199,7 +205,8 @@ class Paths:
         if depth is None or flat is None:
             return Way(grid, last.visible, None, start=span.start)
         raw = self._raw
-        numbers, new = self._things.take(depth, flat, self.points[span], self.seen[span])
+        passes = None if back is None else back @ self._units
+        numbers, new = self._things.take(depth, flat, self.points[span], self.seen[span], passes)
         self.first = Named(depth[:1], numbers[:1], new[:1]) if self.first is None else self.first
         source = sampled(self.first.numbers[None].float().expand(len(grid), -1, -1, -1), grid, "nearest")[:, 0]
         same, told = source.round() == numbers, (numbers > SKY_NUMBER) & (numbers != REST)

@@ -35,9 +35,12 @@ AS_WIDE = 0.2  # the same of widths, which change a little while it turns
 AFAR = 0.1  # how much another distance counts beside that, where a thing is seen whole
 MEASURED = 8  # frames from one look at how large things are to the next
 KEPT = 0.7  # of what was known of that, where a thing is looked at again
+STOOD = 0.15  # how far it may be off its old place, nearer or farther, or of half its size, to be that thing again
+NEARLY = 0.8  # of a thing's pixels that must be seen for its place to be known
+FORGET = 0.98  # of how large a thing is, a frame later
 SOME = 2  # points of a thing that are enough to tell it from another one that touches it
 FLOOR = -1
-KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "frames")
+KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "from", "whole", "spot", "frames")
 
 
 class Things:
@@ -54,8 +57,12 @@ class Things:
         self._top = np.full(NUMBERS, np.nan)  # how high it reaches, from the middle of the picture and over disparity
         self._place = np.zeros(NUMBERS)  # column of its middle, of the picture's width, as it was last
         self._guessed = np.zeros(NUMBERS, bool)  # by a part of it
+        self._from = np.zeros(NUMBERS, np.int64)  # frame of that guess
+        self._whole = np.zeros(NUMBERS)  # area over squared disparity
+        self._spot = np.full((NUMBERS, 3), np.nan)  # where each was last, from the first frame's camera (`_spots`)
         self._frames = self._height = self._width = 0
         self._owners = Owners(0)
+        self._back: Float[np.ndarray, "4 4"] | None = None  # of the frame that is looked at
 
     def follow(self, points: int) -> None:
         """From here on so many points are told of, whatever those before were."""
@@ -69,6 +76,19 @@ class Things:
         """The same, for disparities that are so many times as large."""
         other = self.copy()
         other._near, other._size, other._top = self._near * by, self._size / by, self._top / by
+        other._spot, other._whole = self._spot / by, self._whole / by**2
+        return other
+
+    def seen_from(self, back: Float[Tensor, "4 4"] | None) -> "Things":
+        """The same, for frames after another first one, of which this matrix tells where it would be in the one before;
+        without it nobody knows where things are.
+        """
+        other = self.copy()
+        if back is None:
+            other._spot[:] = np.nan
+        else:
+            turn, move = back[:3, :3].numpy(), back[:3, 3].numpy()
+            other._spot = np.linalg.solve(turn, (self._spot - move).T).T
         return other
 
     def tensors(self) -> dict[str, Tensor]:
@@ -92,11 +112,13 @@ class Things:
         flat: Bool[Tensor, "f h w"],
         points: Float[Tensor, "f n 2"] | None = None,
         seen: Bool[Tensor, "f n"] | None = None,
+        back: Float[Tensor, "f 4 4"] | None = None,
     ) -> tuple[Int[Tensor, "f h w"], Bool[Tensor, "f numbers"]]:
         """The number of each pixel, `FLOOR` where it is `flat`; and which numbers are given to a new thing there.
 
         Args:
             points, seen: of the tracks that it was told to `follow`: x and y in pixels, and where they count.
+            back: matrices by which what stands still passes to the first frame (`controls.passage`).
         """
         numbers, new = [], []
         for at, (depth, floor) in enumerate(zip(disparity.cpu().numpy(), flat.cpu().numpy(), strict=True)):
@@ -104,6 +126,7 @@ class Things:
             spots = Spots.none()
             if points is not None and seen is not None:
                 spots = Spots.of(points[at].cpu().numpy(), seen[at].cpu().numpy(), pieces)
+            self._back = None if back is None else back[at].numpy()
             one, fresh = self._frame(depth, floor, pieces, count, spots)
             numbers.append(one)
             new.append(fresh)
@@ -123,11 +146,19 @@ class Things:
                 break
             inside = pieces == piece
             near = float(depth[inside].mean())
-            number = _elected(votes[piece])
-            number = number or self._same(last[inside], near, SHARE, here)
+            told = _elected(votes[piece])
+            number = told or self._same(last[inside], near, SHARE, here)
             number = number or self._same(last[_around(inside)], near, 0.0, here)
+            stood = 0
+            if not told and (not number or self._left[number]):
+                stood = self._there(inside, near, here)
+                number = stood or number
+            if told:
+                on = spots.part(inside[spots.y, spots.x])
+                self._guessed[number] &= self._owners.since(on, number) >= self._from[number]  # known before the guess
+            elif number and not stood and self._left[number] > AWAY:
+                self._guess(number)
             if number:
-                self._guessed[number] |= self._left[number] > AWAY
                 found[inside] = number
                 here.add(number)
                 self._near[number] = near
@@ -154,14 +185,16 @@ class Things:
                 number = min(free, key=lambda it: (bool(self._given[it]), -int(self._left[it]), it))
                 fresh[number] = self._given[number] = True
                 self._size[number], self._top[number] = _size(seen, near) if seen.whole else 0.0, np.nan
-            self._guessed[number] = not seen.whole
+            self._guessed[number] = False
+            if not seen.whole:
+                self._guess(number)
             found[inside] = number
             here.add(number)
             self._near[number] = near
+        self._owners.learn(spots, np.where(found == REST, 0, found), fresh, self._frames)
         self._frames += 1
-        self._owners.learn(spots, np.where(found == REST, 0, found), fresh)
         found[floor], found[depth <= LEAST] = FLOOR, SKY
-        self._placed(found)
+        self._placed(found, depth)
         self._area = np.bincount(found[found > SKY], minlength=NUMBERS)
         self._left += 1
         self._left[list(here)] = 0
@@ -195,11 +228,52 @@ class Things:
             here.add(other)
             self._near[other] = depth[y, x][whose == other].mean()
 
-    def _placed(self, found: Int[np.ndarray, "h w"]) -> None:
+    def _guess(self, number: int) -> None:
+        """By a part of it, for lack of anything better."""
+        self._from[number] = self._from[number] if self._guessed[number] else self._frames
+        self._guessed[number] = True
+
+    def _placed(self, found: Int[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]) -> None:
         y, x = np.nonzero(found > SKY)
-        counts, sums = (np.bincount(found[y, x], weight, NUMBERS) for weight in (None, x + 0.5))
+        weights = None, x + 0.5, y + 0.5, depth[y, x]
+        counts, across, down, near = (np.bincount(found[y, x], weight, NUMBERS) for weight in weights)
         there = counts > 0
-        self._place[there] = sums[there] / counts[there] / self._width
+        across, down, near = (it[there] / counts[there] for it in (across, down, near))
+        self._place[there] = across / self._width
+        area = counts[there] / np.maximum(near, LEAST) ** 2
+        whole = area >= NEARLY * self._whole[there]  # a part of a thing is not where the thing is
+        self._whole[there] = np.maximum(area, FORGET * self._whole[there])
+        self._spot[np.flatnonzero(there)[whole]] = self._spots(across, down, near)[whole]
+
+    def _spots(self, x: np.ndarray, y: np.ndarray, near: np.ndarray) -> Float[np.ndarray, "n 3"]:
+        """Places in space of pixels, as the first frame's camera has them: x and y times their distance, and that; NaN
+        where nobody knows how the camera went.
+        """
+        if self._back is None:
+            return np.full((len(x), 3), np.nan)
+        rows = np.stack([x - self._width / 2, y - self._height / 2, np.ones(len(x)), near], axis=1)
+        return rows @ self._back[:3].T / np.maximum(near, LEAST)[:, None]
+
+    def _there(self, inside: Bool[np.ndarray, "h w"], near: float, here: set[int]) -> int:
+        """Which thing that is not here would fill a place of which this is a part, had it stood still; 0 is none."""
+        known = self._given & (self._size[:, 0] > 0) & np.isfinite(self._spot[:, 0])
+        known[[SKY, REST, *here]] = False
+        if self._back is None or not known.any():
+            return 0
+        turn, move = self._back[:3, :3], self._back[:3, 3]
+        x, y, away = np.linalg.solve(turn, (self._spot[known] - move).T)
+        distance = np.maximum(away, 1e-3)
+        half = self._size[known].T / 2 / distance + 1
+        beyond = np.zeros(len(x))
+        for axis, centre, side in (
+            (1, x / distance + self._width / 2, half[1]),
+            (0, y / distance + self._height / 2, half[0]),
+        ):
+            shown = np.flatnonzero(inside.any(1 - axis))
+            beyond += np.maximum(np.maximum(centre - side - shown[0], shown[-1] + 1 - centre - side), 0) / side
+        off = np.abs(np.log(near * distance)) + beyond
+        off[away <= 0] = np.inf
+        return int(np.flatnonzero(known)[off.argmin()]) if off.min() < STOOD else 0
 
     def _measured(
         self,
