@@ -253,6 +253,10 @@ def test_where_things_stand_is_known_from_another_first_frame_too() -> None:
     numbers, _ = things.take(depth[:5], flat[:5], back=panned(*shifts[:5]))
     later = things.seen_from(panned(40)[0]), panned(*(shift - 40 for shift in shifts[5:]))
     assert int(later[0].take(depth[5:], flat[5:], back=later[1])[0][0, 10, 1]) == int(numbers[0, 10, 28])
+    again = Things.restored(later[0].tensors())
+    assert int(again.take(depth[5:], flat[5:], back=later[1])[0][0, 10, 1]) == int(numbers[0, 10, 28])
+    near = later[1].clone()  # as for disparities twice as large
+    assert int(later[0].scaled(2.0).take(2 * depth[5:], flat[5:], back=near)[0][0, 10, 1]) == int(numbers[0, 10, 28])
     lost = things.seen_from(None)
     assert int(lost.take(depth[5:], flat[5:], back=later[1])[0][0, 10, 1]) != int(numbers[0, 10, 28])
 

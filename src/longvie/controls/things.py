@@ -2,9 +2,9 @@
 
 What stands on the floor is cut where disparity jumps; each piece that is left is a thing, or several that touch. A
 piece takes the number of those whose points of the tracks it shows; without any, of the one that was last where it is
-now, so a number outlives that something else passes in front. A thing that comes back elsewhere is known by how tall it
-is, which its disparity tells. Numbers are few and used again; who keeps something by them is told when one is given to
-another thing.
+now, so a number outlives that something else passes in front, or of the one that stood where it stands
+(`controls.places`). A thing that comes back elsewhere is known by how tall it is, which its disparity tells. Numbers
+are few and used again; who keeps something by them is told when one is given to another thing.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from longvie.controls.extent import Extent
 from longvie.controls.owners import Owners, Spots, nearest
+from longvie.controls.places import Places
 
 NUMBERS = 28  # the first is the sky, the last holds what is too small to be told apart
 SKY, REST = 0, NUMBERS - 1
@@ -35,12 +36,10 @@ AS_WIDE = 0.2  # the same of widths, which change a little while it turns
 AFAR = 0.1  # how much another distance counts beside that, where a thing is seen whole
 MEASURED = 8  # frames from one look at how large things are to the next
 KEPT = 0.7  # of what was known of that, where a thing is looked at again
-STOOD = 0.15  # how far it may be off its old place, nearer or farther, or of half its size, to be that thing again
-NEARLY = 0.8  # of a thing's pixels that must be seen for its place to be known
-FORGET = 0.98  # of how large a thing is, a frame later
 SOME = 2  # points of a thing that are enough to tell it from another one that touches it
 FLOOR = -1
-KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "from", "whole", "spot", "frames")
+KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "from", "frames")
+SPACE = ("spot", "area")  # of places
 
 
 class Things:
@@ -58,8 +57,7 @@ class Things:
         self._place = np.zeros(NUMBERS)  # column of its middle, of the picture's width, as it was last
         self._guessed = np.zeros(NUMBERS, bool)  # by a part of it
         self._from = np.zeros(NUMBERS, np.int64)  # frame of that guess
-        self._whole = np.zeros(NUMBERS)  # area over squared disparity
-        self._spot = np.full((NUMBERS, 3), np.nan)  # where each was last, from the first frame's camera (`_spots`)
+        self._places = Places(NUMBERS)
         self._frames = self._height = self._width = 0
         self._owners = Owners(0)
         self._back: Float[np.ndarray, "4 4"] | None = None  # of the frame that is looked at
@@ -76,7 +74,7 @@ class Things:
         """The same, for disparities that are so many times as large."""
         other = self.copy()
         other._near, other._size, other._top = self._near * by, self._size / by, self._top / by
-        other._spot, other._whole = self._spot / by, self._whole / by**2
+        other._places = self._places.scaled(by)
         return other
 
     def seen_from(self, back: Float[Tensor, "4 4"] | None) -> "Things":
@@ -84,25 +82,24 @@ class Things:
         without it nobody knows where things are.
         """
         other = self.copy()
-        if back is None:
-            other._spot[:] = np.nan
-        else:
-            turn, move = back[:3, :3].numpy(), back[:3, 3].numpy()
-            other._spot = np.linalg.solve(turn, (self._spot - move).T).T
+        other._places = self._places.seen_from(None if back is None else back.numpy())
         return other
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it knows, for a file."""
         known = {name: np.asarray(getattr(self, f"_{name}")) for name in KNOWN if getattr(self, f"_{name}") is not None}
+        known |= {f"places.{name}": getattr(self._places, name) for name in SPACE}
         return {name: torch.from_numpy(it.astype(np.int8) if name == "last" else it) for name, it in known.items()}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor]) -> "Things":
         """From `tensors`."""
         made = cls()
-        for name in tensors:
+        for name in (name for name in KNOWN if name in tensors):
             kept = tensors[name].cpu().numpy()
             setattr(made, f"_{name}", kept.astype(np.int64) if name == "last" else kept.copy())
+        for name in SPACE:
+            setattr(made._places, name, tensors[f"places.{name}"].cpu().numpy().copy())
         made._frames = int(made._frames)
         return made
 
@@ -135,6 +132,7 @@ class Things:
     def _frame(
         self, depth: np.ndarray, floor: np.ndarray, pieces: np.ndarray, count: int, spots: Spots
     ) -> tuple[np.ndarray, np.ndarray]:
+        self._height, self._width = depth.shape
         votes = self._owners.votes(spots, pieces, count, NUMBERS)
         stands = ~floor & (depth > LEAST)
         found = np.full(depth.shape, REST, np.int64)
@@ -168,7 +166,6 @@ class Things:
         for number, inside, _ in claimed:
             self._divided(number, inside, votes, spots, depth, found, here)
             self._parted(inside, last, depth, found, here)
-        self._height, self._width = depth.shape
         for number, inside, near in claimed:
             if self._guessed[number] or not self._size[number, 0] or not self._frames % MEASURED:
                 seen = Extent.of(inside, depth, near)
@@ -235,45 +232,18 @@ class Things:
 
     def _placed(self, found: Int[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]) -> None:
         y, x = np.nonzero(found > SKY)
-        weights = None, x + 0.5, y + 0.5, depth[y, x]
-        counts, across, down, near = (np.bincount(found[y, x], weight, NUMBERS) for weight in weights)
-        there = counts > 0
-        across, down, near = (it[there] / counts[there] for it in (across, down, near))
-        self._place[there] = across / self._width
-        area = counts[there] / np.maximum(near, LEAST) ** 2
-        whole = area >= NEARLY * self._whole[there]  # a part of a thing is not where the thing is
-        self._whole[there] = np.maximum(area, FORGET * self._whole[there])
-        self._spot[np.flatnonzero(there)[whole]] = self._spots(across, down, near)[whole]
-
-    def _spots(self, x: np.ndarray, y: np.ndarray, near: np.ndarray) -> Float[np.ndarray, "n 3"]:
-        """Places in space of pixels, as the first frame's camera has them: x and y times their distance, and that; NaN
-        where nobody knows how the camera went.
-        """
-        if self._back is None:
-            return np.full((len(x), 3), np.nan)
-        rows = np.stack([x - self._width / 2, y - self._height / 2, np.ones(len(x)), near], axis=1)
-        return rows @ self._back[:3].T / np.maximum(near, LEAST)[:, None]
+        weights = None, x + 0.5 - self._width / 2, y + 0.5 - self._height / 2, depth[y, x]
+        counts, *sums = (np.bincount(found[y, x], weight, NUMBERS) for weight in weights)
+        there = np.flatnonzero(counts)
+        across, down, near = (it[there] / counts[there] for it in sums)
+        self._place[there] = across / self._width + 0.5
+        self._places.learn(there, counts[there], np.stack([across, down], axis=1), near, self._back)
 
     def _there(self, inside: Bool[np.ndarray, "h w"], near: float, here: set[int]) -> int:
-        """Which thing that is not here would fill a place of which this is a part, had it stood still; 0 is none."""
-        known = self._given & (self._size[:, 0] > 0) & np.isfinite(self._spot[:, 0])
+        """Which thing that is not here stood there; 0 is none."""
+        known = self._given & (self._size[:, 0] > 0)
         known[[SKY, REST, *here]] = False
-        if self._back is None or not known.any():
-            return 0
-        turn, move = self._back[:3, :3], self._back[:3, 3]
-        x, y, away = np.linalg.solve(turn, (self._spot[known] - move).T)
-        distance = np.maximum(away, 1e-3)
-        half = self._size[known].T / 2 / distance + 1
-        beyond = np.zeros(len(x))
-        for axis, centre, side in (
-            (1, x / distance + self._width / 2, half[1]),
-            (0, y / distance + self._height / 2, half[0]),
-        ):
-            shown = np.flatnonzero(inside.any(1 - axis))
-            beyond += np.maximum(np.maximum(centre - side - shown[0], shown[-1] + 1 - centre - side), 0) / side
-        off = np.abs(np.log(near * distance)) + beyond
-        off[away <= 0] = np.inf
-        return int(np.flatnonzero(known)[off.argmin()]) if off.min() < STOOD else 0
+        return self._places.there(inside, near, known, self._size, self._back)
 
     def _measured(
         self,
