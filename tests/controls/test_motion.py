@@ -79,3 +79,22 @@ def test_a_point_that_is_seldom_seen_is_judged_by_when_it_is_seen() -> None:
     terms[1:, 4] = 99.0
     label = motion.groups(terms, before.float(), seen, torch.cdist(before, before), 0.02)
     assert (label == 0).all()
+
+
+def test_everywhere_is_each_motion_where_it_counts() -> None:
+    """Two frames, three motions: every pixel goes as its own one says."""
+    random = torch.Generator().manual_seed(2)
+    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, 6), torch.linspace(-1, 1, 8), indexing="ij")
+    depth, which = torch.rand(2, 6, 8, generator=random), torch.randint(0, 3, (2, 6, 8), generator=random)
+    motions = []
+    for _ in range(3):
+        forms = 0.2 * torch.randn(4, 2, 4, generator=random)
+        forms[2, :, 0] = torch.tensor([1.0, 0.05])  # the second is behind the camera in places
+        motions.append(motion.Motion(*forms))
+    places, near = motion.everywhere(motions, which, (x[None], y[None], depth))
+    terms = motion.terms(torch.stack([x, y], dim=-1).expand(2, -1, -1, -1), depth)
+    for number, one in enumerate(motions):
+        wanted, below = one(terms)
+        disparity = (terms * one.near[:, None, None]).sum(-1) / below
+        assert torch.allclose(places[which == number], wanted[which == number], atol=1e-4)
+        assert torch.allclose(near[which == number], disparity[which == number], atol=1e-4)

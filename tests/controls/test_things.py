@@ -272,8 +272,7 @@ def test_points_that_were_known_before_say_that_a_guess_was_right() -> None:
     ]
     points, seen = on(*boxes)
     seen[1 : len(away) + 3] = False  # also of the first strips
-    (known, fresh), (guessed, other) = (Things().take(*film(*boxes)), Things().take(*film(*boxes)))
-    assert bool(fresh[-1].any()) and torch.equal(known, guessed) and torch.equal(fresh, other)
+    assert bool(Things().take(*film(*boxes))[1][-1].any()), "without points it is another thing"
     things = Things()
     things.follow(points.shape[1])
     numbers, new = things.take(*film(*boxes), points, seen)

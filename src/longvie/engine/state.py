@@ -20,7 +20,7 @@ from longvie.errors import InputError
 from longvie.media import replace_atomically
 from longvie.models.autoencoder import Autoencoder, AutoencoderState
 
-FORMAT = 5  # of a saved state
+FORMAT = 6  # of a saved state
 SIGHT = ("picture", "disparity", "back")  # tensors of one
 
 
