@@ -321,7 +321,7 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
         "--steps",
         "2",
         "--minutes",
-        "1,2,3,4,5,6,7,8,9,10,11,12",
+        "base=3, match=4.5",
         "--without",
         "damage,history",
         "--seed",
@@ -331,7 +331,9 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
     assert code == 0, err
     ((folder, stage, plan), named) = asked[0]
     assert (folder, stage, named["device"]) == (Path("here"), "base", "cpu")
-    assert (plan.clips, plan.steps, plan.minutes, plan.seed) == (3, 2, tuple(map(float, range(1, 13))), 4)
+    assert (plan.clips, plan.steps, plan.seed) == (3, 2, 4)
+    asked_for, planned = ({name: pace.minutes for name, pace in it.items()} for it in (plan.paces, world.PACES))
+    assert asked_for == planned | {"base": 3.0, "match": 4.5}
     assert plan.without == {"damage", "history"}
     assert "here/world" in out
 
@@ -339,8 +341,8 @@ def test_train_hands_its_plan_on(longvie: object, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"),
-        ("world", "--minutes", "nan,1,1,1,1,1,1,1,1,1,1,1"),
+        ("wrld",), ("world", "--stage", "bse"), ("world", "--minutes", "1,2"), ("world", "--minutes", "base=nan"),
+        ("world", "--minutes", "bass=3"), ("world", "--minutes", "base="), ("world", "--minutes", "base=3,"),
         ("world", "--without", "histry"),
         ("world", "--clips", "0"), ("world", "--steps", "0"), ("world", "--seed", "-1"), ("world", "--device", "gpu"),
     ],

@@ -28,6 +28,7 @@ from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.stages.long import LongStage
+from longvie.training.stages.match import MatchStage
 from longvie.training.stages.paint import PaintStage
 from longvie.training.trainer import Recipe, Stage, Trainer
 from made import noisy_pool, rendered, small_models, write_footage
@@ -65,6 +66,13 @@ def long(folder: Path) -> Stage:
     shelf = Shelf((roll(models, scene(1), blocks=4),))
     pools = noisy_pool(folder), noisy_pool(folder, 1)
     return LongStage(models.transformer, models.words, models.autoencoder, *pools, shelf=shelf, unknown=shelf)
+
+
+def match(folder: Path) -> Stage:
+    models = small_models()
+    teacher = small_models().transformer
+    pools = noisy_pool(folder), noisy_pool(folder, 1)
+    return MatchStage(models.transformer, models.words, models.autoencoder, *pools, teacher=teacher)
 
 
 def control(folder: Path) -> Stage:
@@ -109,7 +117,7 @@ def played(folder: Path, kind: str) -> Room:
 
 
 @pytest.fixture(
-    params=[autoencoder, finish, likely, base, history, causal, distill, long, control, paint],
+    params=[autoencoder, finish, likely, base, history, causal, distill, match, long, control, paint],
     ids=lambda build: build.__name__,
 )
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:

@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 world.HELD_OUT = world.HELD_OUT_LONG = 1
 world.CAPTIONS, rolled.BLOCKS, world.SIZE = 40, 4, (32, 48)
 sizes = Sizes(width=72, layers=1, ffn=64, control_layers=1, control_width=72, control_ffn=64)
-plan = Plan(clips=2, played=1, rolled=1, minutes=(60.0,) * 12, sizes=sizes, steps=2)
+plan = Plan(clips=2, played=1, rolled=1, sizes=sizes, steps=2).lasting(dict.fromkeys(world.PACES, 60.0))
 for stage in sys.argv[2:]:
     train(Path(sys.argv[1]), stage, plan)
 state = PartialState()
@@ -54,8 +54,8 @@ def test_two_processes_train_the_live_stages_together(tmp_path_factory: pytest.T
     launched(program, folder, *before, processes=1)
     alone = tmp_path / "alone"
     shutil.copytree(folder, alone)
-    launched(program, folder, "causal", "distill", "rolled", "long", "pack", processes=2)
-    for stage in ("causal", "distill", "long"):
+    launched(program, folder, "causal", "distill", "match", "rolled", "long", "pack", processes=2)
+    for stage in ("causal", "distill", "match", "long"):
         rows = [json.loads(line) for line in (folder / stage / "log.jsonl").read_text().splitlines()]
         assert [row["step"] for row in rows if "loss" in row] == [1]  # one of them writes
         assert (folder / stage / CHECKPOINT).exists()

@@ -24,7 +24,7 @@ def train(
         str | None,
         option(
             "--minutes",
-            "Of the stages that take time, in order: 45,20,60,20,20,20,45,45,5,40,20,20; instruments: one.",
+            "Of stages that take time, by name: base=60,history=20; others as planned. Instruments: one number.",
         ),
     ] = None,
     steps: Annotated[int | None, option("--steps", "Stop every stage after so many, for a dry run.")] = None,
@@ -39,8 +39,8 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train the embedded model from nothing: clips, autoencoder, decoder, latents, base, made, finish, worn, history,
-    likely, variants, repaint, recolour, paint, causal, distill, rolled, long, pack. A stage that was stopped goes on;
-    curves and sample sheets lie in its folder."""
+    likely, variants, repaint, recolour, paint, causal, distill, rolled, long, pack; and match, which all leaves out. A
+    stage that was stopped goes on; curves and sample sheets lie in its folder."""
     from dataclasses import replace
 
     from longvie import runtime
@@ -67,7 +67,7 @@ def train(
     if steps is not None:
         _counted(steps, "--steps")
     if minutes is not None:
-        plan = replace(plan, minutes=_minutes(minutes, world.TRAINED))
+        plan = plan.lasting(_minutes(minutes, tuple(world.PACES)))
     if origin is not None:
         plan = replace(plan, origin=_folder(origin))
     if without is not None:
@@ -124,15 +124,21 @@ def _counted(number: int, name: str) -> int:
     return number
 
 
-def _minutes(text: str, stages: tuple[str, ...]) -> tuple[float, ...]:
-    """Minutes of the stages that learn, in their order."""
-    try:
-        found = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        found = ()
-    if len(found) != len(stages):
-        asked = f"{len(stages)} numbers are needed, of {', '.join(stages)}"
-        raise ConfigError(f"--minutes is '{printable(text[:60])}'; {asked}: {','.join(['45'] * len(stages))}")
-    if not all(0 < part < 10**5 for part in found):
-        raise ConfigError(f"--minutes is '{printable(text[:60])}'; each must be above 0")
+def _minutes(text: str, stages: tuple[str, ...]) -> dict[str, float]:
+    """Minutes of the stages that learn, by name."""
+    from longvie.presets import nearest
+
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if (name := name.strip()) not in stages:
+            raise ConfigError(
+                f"--minutes is '{printable(text[:60])}', not such as base=60,history=20; {nearest(name, stages)}"
+            )
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = 0.0
+        if not 0 < found[name] < 10**5:
+            raise ConfigError(f"--minutes is '{printable(text[:60])}'; {name} needs a number above 0, as {name}=20")
     return found

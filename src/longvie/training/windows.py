@@ -69,6 +69,22 @@ class Window:
             worn=move(self.worn),
         )
 
+    def first(self, count: int) -> "Window":
+        """Its first latent frames alone."""
+        part = lambda tensor: None if tensor is None else tensor[:, :, :count]  # noqa: E731
+        return replace(
+            self,
+            clean=part(self.clean),
+            condition=part(self.condition),
+            controls=tuple(
+                replace(it, latents=it.latents[:, :, :count], strength=it.strength[:, :count]) for it in self.controls
+            ),
+            beats=self.beats[:, :count],
+            carried=part(self.carried),
+            moves=None if self.moves is None else self.moves[:, :count],
+            seen=part(self.seen),
+        )
+
 
 def tokens(history: Float[Tensor, "b c k h w"]) -> Float[Tensor, "b channels k h w"]:
     """History as the patch embedding takes it: the latent where the noisy one would be, mask 1, the latent as given."""

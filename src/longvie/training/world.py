@@ -16,6 +16,7 @@
     paint ──────── the same, recolour → `paint/`, its part that sees things as wholes
     causal ─────── history → `causal/`, the transformer of the live engine
     distill ────── causal → `distill/`, the same after blocks of its own
+    match ──────── distill, history → `match/`, the same by a teacher and a critic; only where it is asked for
     rolled ─────── distill, repaint → long videos that it makes on the live engine, and what it was given at every block
     long ───────── distill, rolled → `long/`, the same where long videos go
     pack ───────── everything → `world/`, a model folder with its card
@@ -26,9 +27,10 @@ and words for random ones.
 """
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -58,6 +60,7 @@ from longvie.training.stages.distill import DistillStage
 from longvie.training.stages.finish import FinishStage, LikelyStage, Room
 from longvie.training.stages.history import HistoryStage
 from longvie.training.stages.long import LongStage
+from longvie.training.stages.match import MatchStage
 from longvie.training.stages.paint import PaintStage, whole
 from longvie.training.stages.recolour import RecolourStage
 from longvie.training.stages.repaint import RepaintStage
@@ -80,24 +83,53 @@ STAGES = (
     "paint",
     "causal",
     "distill",
+    "match",
     "rolled",
     "long",
     "pack",
 )
-TRAINED = (  # take minutes
-    "autoencoder",
-    "decoder",
-    "base",
-    "finish",
-    "history",
-    "likely",
-    "repaint",
-    "recolour",
-    "paint",
-    "causal",
-    "distill",
-    "long",
-)
+GO_ON = ("history", "likely", "causal", "distill", "match", "long")  # from what is trained, so they begin gently
+ALONE = ("match",)  # stages that `all` leaves out: for comparison with those that do as much
+
+
+class Pace(NamedTuple):
+    """How long a stage learns, and how fast."""
+
+    minutes: float
+    rate: float  # AdamW's
+    matrices: float = 0.0  # Muon's; 0 leaves matrices to AdamW
+
+
+PACES = {  # of the stages that learn, on two laptop cores
+    "autoencoder": Pace(110.0, 2e-3),
+    "decoder": Pace(50.0, 1e-3),
+    "base": Pace(115.0, 1.2e-3, 4e-3),
+    "finish": Pace(40.0, 1e-3),
+    "history": Pace(25.0, 3e-4, 1e-3),
+    "likely": Pace(30.0, 4e-4),
+    "repaint": Pace(45.0, 2e-3),
+    "recolour": Pace(45.0, 2e-3, 3e-3),
+    "paint": Pace(5.0, 2e-3),
+    "causal": Pace(40.0, 4e-4, 1.5e-3),
+    "distill": Pace(50.0, 2e-4, 6e-4),
+    "match": Pace(30.0, 1e-4, 3e-4),
+    "long": Pace(30.0, 2e-4, 6e-4),
+}
+LARGE = {  # minutes of one large GPU
+    "autoencoder": 4.0,
+    "decoder": 2.0,
+    "base": 8.0,
+    "finish": 2.0,
+    "history": 2.0,
+    "likely": 1.5,
+    "repaint": 1.5,
+    "recolour": 1.5,
+    "paint": 1.0,
+    "causal": 2.0,
+    "distill": 1.0,
+    "match": 1.0,
+    "long": 1.0,
+}
 HELD_OUT = 8  # test clips for the sheets; never trained on
 GUIDED = (2, 2, 3)  # memory blocks of the decoder that looks at guides
 CAPTIONS = 4000  # scenes whose captions teach the tokenizer
@@ -151,22 +183,7 @@ class Plan:
     played: int = 300  # more clips: base has not seen them, and makes them itself
     rolled: int = 100  # more scenes still, of which the live engine makes long videos
     variants: int = 8000  # moments under several captions
-    minutes: tuple[float, ...] = (
-        110.0,
-        50.0,
-        115.0,
-        40.0,
-        25.0,
-        30.0,
-        45.0,
-        45.0,
-        5.0,
-        40.0,
-        50.0,
-        30.0,
-    )  # of `TRAINED`
-    rates: tuple[float, ...] = (2e-3, 1e-3, 1.2e-3, 1e-3, 3e-4, 4e-4, 2e-3, 2e-3, 2e-3, 4e-4, 2e-4, 2e-4)  # AdamW's
-    matrices: tuple[float, ...] = (0.0, 0.0, 4e-3, 0.0, 1e-3, 0.0, 0.0, 3e-3, 0.0, 1.5e-3, 6e-4, 6e-4)  # Muon's
+    paces: Mapping[str, Pace] = field(default_factory=lambda: dict(PACES))
     scale: int = 1  # of the batches
     sizes: Sizes = Sizes()
     seed: int = 0
@@ -195,13 +212,16 @@ class Plan:
     def gpu(cls) -> "Plan":
         """About 13M parameters in 25 minutes of one H200: larger batches, thousands of clips made on the device."""
         wide = Sizes(width=288, layers=8, ffn=1152, control_layers=4, control_width=144, control_ffn=576)
-        return cls(
-            clips=6000, minutes=(4.0, 2.0, 8.0, 2.0, 2.0, 1.5, 1.5, 1.5, 1.0, 2.0, 1.0, 1.0), scale=16, sizes=wide
-        )
+        return cls(clips=6000, scale=16, sizes=wide).lasting(LARGE)
+
+    def lasting(self, minutes: Mapping[str, float]) -> "Plan":
+        """The same with other minutes for some stages."""
+        paces = {name: pace._replace(minutes=minutes.get(name, pace.minutes)) for name, pace in self.paces.items()}
+        return replace(self, paces=paces)
 
 
 def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: Report = lambda _: None) -> None:
-    """Runs one stage, or `all` of them in order; a stage that was stopped goes on.
+    """Runs one stage, or `all` of them in order but for `ALONE`; a stage that was stopped goes on.
 
     Raises:
         ConfigError: no such stage.
@@ -212,7 +232,7 @@ def train(folder: Path, stage: str, plan: Plan, *, device: str = "cpu", report: 
     if device == "cpu":
         runtime.keep_memory()
     everyone = PartialState(cpu=device == "cpu")  # one process, unless torchrun has started more
-    for name in STAGES if stage == "all" else (stage,):
+    for name in (it for it in STAGES if it not in ALONE) if stage == "all" else (stage,):
         with everyone.main_process_first():
             if plan.origin is not None:
                 begin_from(plan.origin, folder)
@@ -460,6 +480,15 @@ def _distill(folder: Path, plan: Plan, device: str, report: Report) -> None:
     _trainer(stage, plan, folder / "distill", device).run(report)
 
 
+def _match(folder: Path, plan: Plan, device: str, report: Report) -> None:
+    torch.manual_seed(plan.seed + 8)
+    transformer, words = _trained(folder / "distill")
+    teacher, _ = _trained(_last(folder))
+    given = (transformer, words, frozen(folder), *_pools(folder, plan.unseen))
+    stage = MatchStage(*given, teacher=teacher, scale=plan.scale).to(device)
+    _trainer(stage, plan, folder / "match", device).run(report)
+
+
 def _rolled(folder: Path, plan: Plan, device: str, report: Report) -> None:
     transformer, words = _trained(_last(folder))
     live, _ = _trained(folder / "distill")
@@ -498,18 +527,11 @@ def _pools(folder: Path, numbers: range, name: str = "latents") -> tuple[latents
 
 
 def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
-    index = TRAINED.index(stage.name)
-    recipe = Recipe(
-        minutes=plan.minutes[index],
-        rate=plan.rates[index],
-        matrices=plan.matrices[index],
-        seed=plan.seed,
-        steps=plan.steps,
-    )
+    recipe = Recipe(**plan.paces[stage.name]._asdict(), seed=plan.seed, steps=plan.steps)
     if stage.name == "paint":  # a small network, which would learn its things by heart
         recipe = replace(recipe, decay=0.2)
     begun = (folder.parent / ORIGIN).exists()
-    if stage.name in ("history", "likely", "causal", "distill", "long") or begun:  # they go on from what is trained
+    if stage.name in GO_ON or begun:
         recipe = replace(recipe, warmup=50, hold=0.1)
     if stage.name == "base" and begun:
         recipe = replace(recipe, rate=AGAIN * recipe.rate, matrices=AGAIN * recipe.matrices)
@@ -519,7 +541,7 @@ def _trainer(stage: Stage, plan: Plan, folder: Path, device: str) -> Trainer:
 def _pack(folder: Path, plan: Plan, device: str, report: Report) -> None:  # noqa: ARG001
     """The newest transformer there is, with its card, as a model folder."""
     transformer, words = _trained(_last(folder))
-    rooms = (folder / name / "transformer" for name in ("long", "distill", "causal"))
+    rooms = (folder / name / "transformer" for name in ("long", "match", "distill", "causal"))
     live = next((it for it in rooms if it.exists()), None)
     target = folder / "world"
     shutil.rmtree(target, ignore_errors=True)
@@ -565,6 +587,7 @@ _RUN: dict[str, Callable[[Path, Plan, str, Report], None]] = {
     "paint": _paint,
     "causal": _causal,
     "distill": _distill,
+    "match": _match,
     "rolled": _rolled,
     "long": _long,
     "pack": _pack,

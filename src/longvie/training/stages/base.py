@@ -118,13 +118,15 @@ class BaseStage(Stage):
         levels = np.interp(u, shares, [LEVELS[0][0], *(end for _, end, _ in LEVELS)])
         return torch.from_numpy(levels).float().to(self.device)
 
-    def predict(self, window: Window, noisy: Tensor, t: Tensor) -> Float[Tensor, "b c l h w"]:
-        """Clean latents."""
+    def predict(
+        self, window: Window, noisy: Tensor, t: Tensor, network: VideoTransformer | None = None
+    ) -> Float[Tensor, "b c l h w"]:
+        """Clean latents, by another network than the stage's own if one is given."""
         ids, mask = self.words.tokens(list(window.words))
         seen = None if window.history is None else window.history if self.remembers else window.history[:, :, :1]
         history = None if seen is None else tokens(seen)
         before = None if window.history is None else window.history[:, :, -1]
-        return self.transformer(
+        return (network or self.transformer)(
             noisy,
             t,
             self.words(ids.to(self.device), mask.to(self.device)),
