@@ -20,7 +20,7 @@ from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.session import Steering
 from longvie.engine.stream import Chunk, Progress
 from longvie.errors import ConfigError, InputError
-from longvie.media import VideoWriter, adapt_frames, probe_video, quality, read_video, replace_atomically
+from longvie.media import VideoWriter, adapt_frames, key_seconds, probe_video, quality, read_video, replace_atomically
 from longvie.media.files import shown
 from longvie.models.models import Models
 from longvie.presets import LongVieConfig, apply, to_mapping
@@ -90,8 +90,9 @@ class Video:
             with replace_atomically(target, needed=self.path.stat().st_size) as part:
                 shutil.copyfile(self.path, part)
             return target
-        how = {"fps": self.fps, "size": self.size, "fragmented": False, "crf": quality(self.size)}
-        with VideoWriter(target, **how, metadata=self.metadata) as writer:
+        coding = {"crf": quality(self.size), "seconds_per_key": key_seconds(self.size)}
+        how = {"fps": self.fps, "size": self.size, "fragmented": False}
+        with VideoWriter(target, **how, **coding, metadata=self.metadata) as writer:
             for at in range(0, len(self.frames), 32):
                 writer.write(np.asarray(self.frames[at : at + 32]))
         return target

@@ -16,7 +16,7 @@ from numbered import Make, numbered, numbers_in
 
 from longvie.errors import ConfigError, LimitError, MediaError, ResourceError, ShapeError
 from longvie.limits import Limits
-from longvie.media import VideoWriter, join_segments, probe_video, quality, read_video, to_unit
+from longvie.media import VideoWriter, join_segments, key_seconds, probe_video, quality, read_video, to_unit
 
 SIZE = (32, 64)
 
@@ -109,6 +109,30 @@ def test_a_small_video_shows_no_key_frames_when_it_is_coded_as_fits_its_size(tmp
         off = np.abs(read_video(tmp_path / f"{crf}.mp4").astype(int) - frames).mean((1, 2, 3))
         jolts.append(abs(float(off[16::16].mean() - off[15::16].mean())))
     assert jolts[0] < 0.6 * jolts[1], jolts
+
+
+def test_every_frame_of_a_small_video_is_coded_alike(tmp_path: Path) -> None:
+    """Key frames among others are off the truth in another way, however finely they are coded: as a still scene shows."""
+    size = (96, 176)
+    y, x = np.mgrid[: size[0], : size[1]]
+    moving = [x + 0.01 * k for k in range(48)]
+    hills = [128 + 40 * np.sin(x / 9 + np.sin(y / 7)) + 30 * np.cos(y / 14 + x / 11) for x in moving]
+    frames = np.repeat(np.stack(hills)[..., None].round().astype(np.uint8), 3, axis=3)
+
+    def coded(seconds: int) -> tuple[list[int], np.ndarray]:
+        path = tmp_path / f"{seconds}.mp4"
+        with VideoWriter(path, fps=16, size=size, crf=quality(size), seconds_per_key=seconds) as out:
+            out.write(frames)
+        with av.open(str(path)) as file:
+            keys = [number for number, packet in enumerate(file.demux(video=0)) if packet.is_keyframe]
+        off = read_video(path).astype(float) - frames
+        return keys, np.abs(np.diff(off, axis=0)).mean((1, 2, 3))
+
+    assert key_seconds((480, 832)) == 1
+    (alike, steady), (mixed, jolting) = coded(key_seconds(size)), coded(1)
+    assert alike == list(range(48)) and mixed == [0, 16, 32]
+    jolts = [float(change[[15, 31]].mean() - np.median(change)) for change in (steady, jolting)]
+    assert abs(jolts[0]) < 0.3 * jolts[1], jolts
 
 
 def test_sizes_rates_and_options_that_cannot_be(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from longvie.media.files import open_regular, private_copy, replace_atomically, 
 from longvie.media.pictures import read_grey16, read_labels, read_picture, write_picture
 from longvie.media.sources import FrameSource, open_frames
 from longvie.media.video import VideoFrames, VideoInfo, iter_video, probe_video, read_video
-from longvie.media.writer import VideoWriter, join_segments, quality
+from longvie.media.writer import VideoWriter, join_segments, key_seconds, quality
 
 __all__ = [
     "ArrayFile",
@@ -24,6 +24,7 @@ __all__ = [
     "open_regular",
     "private_copy",
     "probe_video",
+    "key_seconds",
     "quality",
     "read_array",
     "read_arrays",

@@ -46,12 +46,21 @@ _FROM_RGB = (
 
 
 def quality(size: Size) -> int:
-    """The crf at which coding is not seen: small pictures are looked at enlarged, and every key frame as a jolt.
+    """The crf at which coding is not seen: small pictures are looked at enlarged.
 
     Args:
         size: height and width.
     """
     return FINE if size[0] < SMALL else USUAL
+
+
+def key_seconds(size: Size) -> int:
+    """Seconds between key frames: of small pictures every frame is one, as its fresh coding is seen as a jolt among others.
+
+    Args:
+        size: height and width.
+    """
+    return 0 if size[0] < SMALL else 1
 
 
 class VideoWriter:
@@ -65,7 +74,7 @@ class VideoWriter:
         size: height and width; odd ones are refused, since 4:2:0 halves both.
         crf: constant quality, 0 (lossless) to 51; 18 is hard to tell from the source.
         preset: x264's name for effort; "veryfast" keeps up with a live stream on one core.
-        seconds_per_key: seconds between key frames, and so what a kill can cost.
+        seconds_per_key: seconds between key frames, and so what a kill can cost; 0 makes every frame one.
         metadata: only the names in `METADATA_KEYS`, since players drop others.
 
     Raises:

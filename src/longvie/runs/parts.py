@@ -13,14 +13,14 @@ from jaxtyping import UInt8
 from longvie.engine.stream import Chunk, EngineState
 from longvie.errors import InputError, Interrupted, ResourceError
 from longvie.journal import Event, Journal
-from longvie.media import VideoWriter, adapt_frames, write_picture
+from longvie.media import VideoWriter, adapt_frames, key_seconds, write_picture
 from longvie.media.files import flush_to_disk, room_for, shown
 from longvie.models.weights import digest
 from longvie.runs.facts import rate
 
 FOLDERS = ("video", "state")
 LONGEST = 81  # frames for which room is looked for at a time
-BITS_PER_PIXEL = 2.5  # of video, on the safe side: for the check whether a part will fit on the disk
+BITS_PER_PIXEL = 4.0  # of video, on the safe side: for the check whether a part will fit on the disk
 
 
 class Parts:
@@ -157,8 +157,9 @@ class Part:
 
     def _opened(self, frames: UInt8[np.ndarray, "f h w 3"]) -> VideoWriter:
         if self.writer is None:
-            height, width = frames.shape[1:3]
-            self.writer = VideoWriter(self.draft, fps=self.rate, size=(int(height), int(width)), crf=self.output["crf"])
+            size = int(frames.shape[1]), int(frames.shape[2])
+            how = {"crf": self.output["crf"], "seconds_per_key": key_seconds(size)}
+            self.writer = VideoWriter(self.draft, fps=self.rate, size=size, **how)
         return self.writer
 
     def _write_pictures(self, frames: UInt8[np.ndarray, "f h w 3"], chunk: Chunk) -> None:
