@@ -55,6 +55,23 @@ def test_what_was_seen_is_found_with_its_colours_and_nothing_else(number: int) -
     assert not bool(nowhere.any()) and float(none.abs().sum()) == 0
 
 
+def test_which_of_two_a_place_is_taken_from_does_not_depend_on_the_frames_that_are_asked_for() -> None:
+    """The earlier one shows more of what the first frame misses, the later one more of the second: it is taken first."""
+    _, disparity, early, _ = asked(5, 60, 0)
+    late = asked(5, 60, 20)[2]
+    early, late = (replace(it, picture=torch.full_like(it.picture, k)) for it, k in ((early, -1), (late, 1)))
+    back, missing = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1), torch.ones(2, *SIZE, dtype=torch.bool)
+    given = disparity.expand(2, -1, -1), lies(disparity).expand(2, -1, -1)
+    missing[0] = found([early], back[:1], *(it[:1] for it in given), missing[:1])[1]
+    (both, there), (alone, _) = (
+        found([early, late], back[at], *(it[at] for it in given), missing[at]) for at in (slice(0, 2), slice(1, 2))
+    )
+    assert torch.equal(both[1], alone[0])
+    shown = found([late], back[1:], *(it[1:] for it in given), missing[1:])[1][0]
+    assert bool((both[0, 0][shown & missing[0]] > 0.9).all()) and bool((both[1, 0][shown] > 0.9).all())
+    assert 1000 < int((there[1] & ~shown).sum()) and bool((both[1, 0][there[1] & ~shown] < -0.9).all())
+
+
 def test_what_has_moved_meanwhile_is_not_found() -> None:
     _, disparity, sight, _ = asked(2, 60, 0)
     missing = torch.ones(1, *SIZE, dtype=torch.bool)

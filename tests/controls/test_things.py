@@ -277,3 +277,19 @@ def test_points_that_were_known_before_say_that_a_guess_was_right() -> None:
     things.follow(points.shape[1])
     numbers, new = things.take(*film(*boxes), points, seen)
     assert not bool(new[1:].any()) and int(numbers[-1, 12, 33]) == int(numbers[0, 12, 33])
+
+
+def test_a_thing_that_comes_out_from_behind_another_in_pieces_is_one() -> None:
+    """Two parts of it are seen first, and each is taken for a thing; when it is seen to be one, it is the larger."""
+    hides = (2, 16, 0, 14, 0.9)
+    first = (hides, (3, 8, 14, 19, 0.5), (9, 16, 14, 19, 0.5))
+    depth, flat = film(first, *[(hides, (3, 16, 14, 20 + k, 0.5)) for k in range(4)])
+    above, below = [(16.5, 5.5), (17.5, 5.5)], [(x + 0.5, y + 0.5) for x in (15, 16, 17) for y in (11, 12, 13, 14)]
+    points = torch.tensor([above + below] * len(depth))
+    things = Things()
+    things.follow(points.shape[1])
+    numbers, _ = things.take(depth, flat, points, torch.ones(points.shape[:2], dtype=torch.bool))
+    one, other = int(numbers[0, 12, 16]), int(numbers[0, 5, 16])
+    assert one != other, "nothing tells yet that they are one"
+    assert torch.all(numbers[1:, 4:15, 15:19] == one)
+    assert other not in numbers[1:]

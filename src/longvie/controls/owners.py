@@ -1,5 +1,6 @@
 """Which thing each point of the tracks is on, so that a thing is known wherever its points go."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,11 @@ class Owners:
     def since(self, spots: Spots, number: int) -> int:
         """The frame in which the first of these points was known to be of a thing, of which there must be one."""
         return int(self._since[spots.points[self.on(spots) == number]].min())
+
+    def join(self, spots: Spots, parts: Sequence[int], number: int) -> None:
+        """Some of these points were of things that are but parts of this one."""
+        points = spots.points[np.isin(self.on(spots), parts)]
+        self._numbers[points] = number
 
     def learn(
         self, spots: Spots, found: Int[np.ndarray, "h w"], fresh: Bool[np.ndarray, " numbers"], frame: int

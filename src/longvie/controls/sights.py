@@ -16,7 +16,6 @@ from torch.nn import functional
 from longvie.controls.floor import floor, outlines
 from longvie.controls.passage import passed
 
-AT_ONCE = 2  # of them that one span of frames is filled from
 WORTH = 0.01  # share of the picture that one must show to be looked at
 COARSE = 4  # pixels of a side that are asked as one, which of them that is
 HIDDEN, FLAT = 0.1, 0.01  # difference in disparity from which on it is another place: of it, and of the largest
@@ -90,7 +89,7 @@ def found(
     look: Look = _as_it_was,
     colours: int = 3,
 ) -> tuple[Float[Tensor, "f c h w"], Bool[Tensor, "f h w"]]:
-    """What some frames do not show of the picture that moves, from sights; and where that is.
+    """What some frames do not show of the picture that moves, from sights, the latest last; and where that is.
 
     Args:
         back: matrices that take the frames' places to the picture that moves.
@@ -98,7 +97,7 @@ def found(
         colours: of such a look.
     """
     shown, seen = torch.zeros(len(missing), colours, *missing.shape[1:]), torch.zeros_like(missing)
-    for sight in _chosen(sights, back, disparity, flat, missing):
+    for sight in _useful(sights, back, disparity, flat, missing):
         for at in range(len(missing)):
             y, x = (missing[at] & ~seen[at]).nonzero(as_tuple=True)
             if not len(y):
@@ -139,27 +138,27 @@ def _alone(sights: Sequence[Sight], at: int) -> float:
     return 1 - float(seen.float().mean())
 
 
-def _chosen(
+def _useful(
     sights: Sequence[Sight], back: Tensor, disparity: Tensor, flat: Tensor, missing: Bool[Tensor, "f h w"]
 ) -> list[Sight]:
-    """Those that show the most of what is missing in the middle of the frames, each beyond those before."""
-    at, (height, width) = len(missing) // 2, missing.shape[1:]
+    """The latest first: those that show some of what is missing in the first, the middle or the last frame, each beyond
+    those before it. Their order is the same for all frames: a place that is taken from another one than a frame ago jumps.
+    """
+    frames, (height, width) = sorted({0, len(missing) // 2, len(missing) - 1}), missing.shape[1:]
     y, x = (it.flatten() for it in _coarse(height, width))
-    wanted = missing[at, y, x]
-    y, x, whole = y[wanted], x[wanted], len(wanted)
     places = _middle(y, x, missing.shape[1:])
-    showing = [
-        sight.holds(*passed(sight.back @ back[at], places, disparity[at, y, x]), flat[at, y, x]) for sight in sights
-    ]
-    left, chosen = torch.ones(len(y), dtype=torch.bool), list[Sight]()
-    while showing and len(chosen) < AT_ONCE:
-        counts = [int((there & left).sum()) for there in showing]
-        best = max(range(len(counts)), key=counts.__getitem__)
-        if counts[best] < WORTH * whole:
-            break
-        chosen.append(sights[best])
-        left &= ~showing[best]
-    return chosen
+    left = {at: missing[at, y, x] for at in frames}
+    useful = list[Sight]()
+    for sight in reversed(sights):
+        shown = {}
+        for at, wanted in left.items():
+            shown[at] = torch.zeros_like(wanted)
+            given = places[wanted], disparity[at, y, x][wanted]
+            shown[at][wanted] = sight.holds(*passed(sight.back @ back[at], *given), flat[at, y, x][wanted])
+        if max(int(it.sum()) for it in shown.values()) >= WORTH * len(y):
+            useful.append(sight)
+            left = {at: wanted & ~shown[at] for at, wanted in left.items()}
+    return useful
 
 
 def _coarse(height: int, width: int) -> tuple[Tensor, Tensor]:

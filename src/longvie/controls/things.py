@@ -37,6 +37,7 @@ AFAR = 0.1  # how much another distance counts beside that, where a thing is see
 MEASURED = 8  # frames from one look at how large things are to the next
 KEPT = 0.7  # of what was known of that, where a thing is looked at again
 SOME = 2  # points of a thing that are enough to tell it from another one that touches it
+FEW = 0.5  # of a thing's points, at most, that a splinter of it has
 FLOOR = -1
 KNOWN = ("last", "left", "given", "near", "area", "size", "top", "place", "guessed", "from", "frames")
 SPACE = ("spot", "area")  # of places
@@ -164,7 +165,8 @@ class Things:
             else:
                 unknown.append((inside, near))
         for number, inside, _ in claimed:
-            self._divided(number, inside, votes, spots, depth, found, here)
+            parts = self._divided(number, inside, votes, spots, depth, found, here)
+            last[inside & np.isin(last, parts)] = number
             self._parted(inside, last, depth, found, here)
         for number, inside, near in claimed:
             if self._guessed[number] or not self._size[number, 0] or not self._frames % MEASURED:
@@ -208,22 +210,35 @@ class Things:
         depth: Float[np.ndarray, "h w"],
         found: Int[np.ndarray, "h w"],
         here: set[int],
-    ) -> None:
+    ) -> list[int]:
         """Things that touch are one piece: another one that shows the most of its points here has what is nearest to
-        them.
+        them. Which others turn out to be but parts of this one.
         """
         spots = spots.part(inside[spots.y, spots.x])
         owners = self._owners.on(spots)
         counts = np.bincount(owners, minlength=NUMBERS)
         others = [it for it in np.flatnonzero(counts >= SOME).tolist() if it and counts[it] == votes[:, it].max()]
+        parts = [it for it in others if it != number and self._is_part(it, number, counts)]
+        self._owners.join(spots, parts, number)
+        owners = np.where(np.isin(owners, parts), number, owners)
+        others = [it for it in others if it not in parts]
         told = np.isin(owners, [number, *others])
         if not set(others) - {number}:
-            return
+            return parts
         y, x = np.nonzero(inside)
         found[y, x] = whose = nearest(spots.part(told), owners[told], y, x)
         for other in np.unique(whose).tolist():
             here.add(other)
             self._near[other] = depth[y, x][whose == other].mean()
+        return parts
+
+    def _is_part(self, other: int, number: int, counts: Int[np.ndarray, " numbers"]) -> bool:
+        """Whether another thing in the piece of this one is but a part of it: one that was only ever guessed, as far
+        away, of few of its points. A thing that comes out from behind another comes in pieces.
+        """
+        near, here = self._near[[other, number]]
+        few = counts[other] < FEW * counts[number]
+        return bool(self._guessed[other] and few and abs(near - here) < PART * max(near, here))
 
     def _guess(self, number: int) -> None:
         """By a part of it, for lack of anything better."""
