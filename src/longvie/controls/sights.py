@@ -142,7 +142,7 @@ def _useful(
     sights: Sequence[Sight], back: Tensor, disparity: Tensor, flat: Tensor, missing: Bool[Tensor, "f h w"]
 ) -> list[Sight]:
     """The latest first: those that show some of what is missing in the first, the middle or the last frame, each beyond
-    those before it. Their order is the same for all frames: a place that is taken from another one than a frame ago jumps.
+    those before it. Their order is the same for all frames: what is taken from another one than a frame ago jumps.
     """
     frames, (height, width) = sorted({0, len(missing) // 2, len(missing) - 1}), missing.shape[1:]
     y, x = (it.flatten() for it in _coarse(height, width))

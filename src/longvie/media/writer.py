@@ -55,7 +55,7 @@ def quality(size: Size) -> int:
 
 
 def key_seconds(size: Size) -> int:
-    """Seconds between key frames: of small pictures every frame is one, as its fresh coding is seen as a jolt among others.
+    """Seconds between key frames: of small pictures every frame is one, as one among others is seen as a jolt.
 
     Args:
         size: height and width.
