@@ -112,7 +112,7 @@ def test_a_small_video_shows_no_key_frames_when_it_is_coded_as_fits_its_size(tmp
 
 
 def test_every_frame_of_a_small_video_is_coded_alike(tmp_path: Path) -> None:
-    """Key frames among others are off the truth in another way, as a still scene shows, however finely all are coded."""
+    """Key frames among others are off the truth in another way, as a still scene shows, however finely coded."""
     size = (96, 176)
     y, x = np.mgrid[: size[0], : size[1]]
     moving = [x + 0.01 * k for k in range(48)]

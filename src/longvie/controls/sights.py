@@ -55,10 +55,10 @@ class Sight:
         return max(float(torch.quantile(self._near.flatten()[::7], MIDDLE)), 1e-6)
 
     @cached_property
-    def _flags(self) -> Float[Tensor, "3 h w"]:
+    def _flags(self) -> tuple[Float[Tensor, "h w"], Bool[Tensor, "h w"], Bool[Tensor, "h w"]]:
         """Disparity, whether it is floor, and whether two things are mixed there."""
         near = self._near[None] / self.top
-        return torch.cat([near, floor(near).float(), outlines(near).float()])
+        return near[0], floor(near)[0], outlines(near)[0]
 
     def holds(
         self, places: Float[Tensor, "n 2"], disparity: Float[Tensor, " n"], flat: Bool[Tensor, " n"]
@@ -67,10 +67,12 @@ class Sight:
         height, width = self.disparity.shape
         size = places.new_tensor([width / 2, height / 2])
         inside = (places.abs() < size).all(-1) & (disparity >= 0)
-        there, lies, mixed = _sampled(self._flags, places / size, "nearest")
-        wanted = disparity / self.top
-        near = (there - wanted).abs() <= HIDDEN * torch.maximum(there, wanted) + FLAT
-        return inside & near & ((lies > 0.5) == flat) & (mixed < 0.5)
+        x, y = torch.where(inside[:, None], places + size, 0.0).long().unbind(-1)
+        at = y.clamp(max=height - 1) * width + x.clamp(max=width - 1)  # of the pixel that a place is on
+        near, lies, mixed = self._flags
+        there, wanted = near.take(at), disparity / self.top
+        same = (there - wanted).abs() <= HIDDEN * torch.maximum(there, wanted) + FLAT
+        return inside & same & (lies.take(at) == flat) & ~mixed.take(at)
 
 
 Look = Callable[[Sight], Float[Tensor, "c h w"]]
@@ -106,7 +108,7 @@ def found(
             there = sight.holds(places, near, flat[at, y, x])
             y, x, places = y[there], x[there], places[there]
             size = places.new_tensor([missing.shape[2] / 2, missing.shape[1] / 2])
-            shown[at, :, y, x] = _sampled(look(sight), places / size, "bicubic").clamp(-1, 1)
+            shown[at, :, y, x] = _sampled(look(sight), places / size).clamp(-1, 1)
             seen[at, y, x] = True
     return shown, seen
 
@@ -129,7 +131,7 @@ def _alone(sights: Sequence[Sight], at: int) -> float:
     one = sights[at]
     height, width = one.disparity.shape
     y, x = (it.flatten() for it in _coarse(height, width))
-    near, flat = one._near[y, x], one._flags[1, y, x] > 0.5
+    near, flat = one._near[y, x], one._flags[1][y, x]
     places, seen = _middle(y, x, one.disparity.shape), torch.zeros(len(y), dtype=torch.bool)
     for number, other in enumerate(sights):
         if number != at:
@@ -172,6 +174,6 @@ def _middle(y: Tensor, x: Tensor, size: Sequence[int]) -> Float[Tensor, "n 2"]:
     return torch.stack([x + 0.5 - size[1] / 2, y + 0.5 - size[0] / 2], dim=-1).float()
 
 
-def _sampled(maps: Float[Tensor, "c h w"], places: Float[Tensor, "n 2"], mode: str) -> Float[Tensor, "c n"]:
-    made = functional.grid_sample(maps[None], places[None, None], mode=mode, padding_mode="border", align_corners=False)
-    return made[0, :, 0]
+def _sampled(picture: Float[Tensor, "c h w"], places: Float[Tensor, "n 2"]) -> Float[Tensor, "c n"]:
+    given = picture[None], places[None, None]
+    return functional.grid_sample(*given, mode="bicubic", padding_mode="border", align_corners=False)[0, :, 0]
