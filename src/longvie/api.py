@@ -90,9 +90,9 @@ class Video:
             with replace_atomically(target, needed=self.path.stat().st_size) as part:
                 shutil.copyfile(self.path, part)
             return target
-        coding = {"crf": quality(self.size), "seconds_per_key": key_seconds(self.size)}
+        crf, seconds = quality(self.size), key_seconds(self.size)
         how = {"fps": self.fps, "size": self.size, "fragmented": False}
-        with VideoWriter(target, **how, **coding, metadata=self.metadata) as writer:
+        with VideoWriter(target, **how, crf=crf, seconds_per_key=seconds, metadata=self.metadata) as writer:
             for at in range(0, len(self.frames), 32):
                 writer.write(np.asarray(self.frames[at : at + 32]))
         return target

@@ -158,8 +158,8 @@ class Part:
     def _opened(self, frames: UInt8[np.ndarray, "f h w 3"]) -> VideoWriter:
         if self.writer is None:
             size = int(frames.shape[1]), int(frames.shape[2])
-            how = {"crf": self.output["crf"], "seconds_per_key": key_seconds(size)}
-            self.writer = VideoWriter(self.draft, fps=self.rate, size=size, **how)
+            crf, seconds = self.output["crf"], key_seconds(size)
+            self.writer = VideoWriter(self.draft, fps=self.rate, size=size, crf=crf, seconds_per_key=seconds)
         return self.writer
 
     def _write_pictures(self, frames: UInt8[np.ndarray, "f h w 3"], chunk: Chunk) -> None:
