@@ -10,6 +10,7 @@ another that is still at work, a layer behind it (`coming`).
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from longvie.errors import ConfigError, ShapeError
 from longvie.models.streams import Coming, TaeState
-from longvie.models.tae_layers import decoder_stack, encoder_stack, over_frames
+from longvie.models.tae_layers import decoder_stack, encoder_stack, over_frames, unshuffled
 from longvie.shapes import Strides
 
 SOFT = 5  # pixels of a side over which trust goes from one to the other
@@ -213,20 +214,21 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             if shown is not None:
                 ready = shown.unflatten(2, (-1, self.config["patch"] ** 2))[:, :, :3].flatten(2, 3)
                 gate = (gate + over_frames(self.gate, shown)).sigmoid()
-                gate = 1 - (1 - gate) * (1 - self._trusted(shown))
+                colours = gate.unflatten(2, (3, -1))
+                gate = (1 - (1 - colours) * (1 - self._trusted(shown))).flatten(2, 3)
                 raw = torch.lerp(raw, ((ready + 1) / 2).to(raw.dtype), gate.to(raw.dtype))
         frames = over_frames(nn.PixelShuffle(self.config["patch"]), raw[:, early:]).transpose(1, 2) * 2 - 1
         frames = frames.clamp(-1, 1) if limit else frames
         return frames, replace(made, seen=state.seen + latents.shape[2], last=latents[:, :, -1].clone())
 
-    def _trusted(self, shown: Float[Tensor, "b f g h w"]) -> Float[Tensor, "b f c h w"]:
+    def _trusted(self, shown: Float[Tensor, "b f g h w"]) -> Float[Tensor, "b f 1 p h w"]:
         """How much the picture of the guides counts at least, softly from what is seen of it to what is not."""
         patch, (unseen, seen) = self.config["patch"], self.config["trust"]
         flags = shown.unflatten(2, (-1, patch**2))[:, :, 3].flatten(0, 1)
         whole = F.avg_pool2d(F.pixel_shuffle(flags, patch), SOFT, 1, SOFT // 2, count_include_pad=False)
         there = (flags.amax((1, 2, 3), keepdim=True) > 0).to(whole)
-        share = F.pixel_unshuffle(there * (unseen + (seen - unseen) * whole), patch)
-        return share.repeat(1, 3, 1, 1).unflatten(0, shown.shape[:2])
+        share = unshuffled(there * (unseen + (seen - unseen) * whole), patch)
+        return share.unflatten(0, shown.shape[:2])[:, :, None]
 
     def _guides(self, latents: Tensor, guides: Tensor | None, early: int) -> Float[Tensor, "b f g h w"] | None:
         """As the finest stage takes them, the first one repeated for frames that were never seen."""
@@ -239,7 +241,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
             raise ShapeError(f"guides of {tuple(guides.shape[1:])}; this decoder takes {wanted} for these latents")
         pictures = guides.to(latents.dtype).transpose(1, 2)
         pictures = torch.cat([pictures[:, :1].expand(-1, early, -1, -1, -1), pictures], dim=1) if early else pictures
-        return over_frames(nn.PixelUnshuffle(self.config["patch"]), pictures)
+        return over_frames(partial(unshuffled, patch=self.config["patch"]), pictures)
 
     def restore(self, named: Mapping[str, Tensor]) -> TaeState:
         """The state whose `tensors` these are.
@@ -292,7 +294,8 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):
     def _encode_frames(
         self, frames: Float[Tensor, "b f 3 H W"], state: TaeState | Coming, after: Coming | None = None
     ) -> tuple[Float[Tensor, "b c l h w"], TaeState]:
-        latents, made = self.encoder(over_frames(nn.PixelUnshuffle(self.config["patch"]), frames), state, None, after)
+        pixels = over_frames(partial(unshuffled, patch=self.config["patch"]), frames)
+        latents, made = self.encoder(pixels, state, None, after)
         return self._normalised(latents.transpose(1, 2)), made
 
     def _normalised(self, latents: Float[Tensor, "b c l h w"]) -> Float[Tensor, "b c l h w"]:

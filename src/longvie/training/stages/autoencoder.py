@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from longvie.data.streams import STREAMS, Store, pictures
 from longvie.evaluation.fidelity import ssim_map
 from longvie.models.tae import TinyAutoencoder
-from longvie.models.tae_layers import Guided, MemoryBlock, TimeGrow, TimePool
+from longvie.models.tae_layers import Grow, Guided, MemoryBlock, TimePool
 from longvie.training.trainer import Stage
 
 SHARES = {"picture": 0.70, "depth": 0.08, "sketch": 0.06, "segmentation": 0.06, "tracks": 0.10}
@@ -58,7 +58,7 @@ def start(model: TinyAutoencoder) -> None:
                 _pass(
                     layer.conv, 1 / layer.rate, [(c + k * layer.width, c) for c in range(3) for k in range(layer.rate)]
                 )
-            elif isinstance(layer, TimeGrow):
+            elif isinstance(layer, Grow):
                 _pass(layer.conv, 1.0, [(c, c + k * layer.width) for c in range(3) for k in range(layer.rate)])
             elif isinstance(layer, nn.Conv2d):
                 _pass(layer, 1.0, [(c, c) for c in range(3)])
