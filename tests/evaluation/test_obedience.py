@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from longvie.evaluation.obedience import (
     FILES,
     GIVEN,
     LIST,
+    PICTURE,
+    WORDS,
     Score,
     choose,
     fingerprint,
@@ -113,10 +116,10 @@ def test_each_scene_is_measured_with_each_set_of_controls(tmp_path: Path, monkey
     monkeypatch.setattr(obedience, "returned", lambda _autoencoder, video: video.flip(1))
     monkeypatch.setattr(obedience, "told", lambda _folder, first: first[:, None].expand(-1, 6, -1, -1))
 
-    def made_from(_model: object, _folder: Path, controls: tuple[str, ...], prompt: str, seed: int) -> torch.Tensor:
-        asked.append((controls, seed))
-        assert prompt
-        return truth(seed=4 if controls else 7)
+    def made_from(_model: object, _folder: Path, given: tuple[str, ...], words: str, seed: int) -> torch.Tensor:
+        asked.append((given, seed))
+        assert words
+        return truth(seed=4 if given else 7)
 
     monkeypatch.setattr(obedience, "made_from", made_from)
     model = LongVie.from_pretrained("tiny")
@@ -153,7 +156,26 @@ def test_what_comes_back_from_the_autoencoder_is_its_own_reconstruction() -> Non
 
 
 def test_every_control_that_is_given_has_a_file() -> None:
-    assert {name for names in GIVEN.values() for name in names} == set(FILES)
+    assert {name for names in GIVEN.values() for name in names} == {*FILES, WORDS, PICTURE}
+
+
+def test_a_clip_is_made_from_what_is_given_and_from_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = LongVie.from_pretrained("tiny"), {}
+
+    def stream_generate(words: str, **others: object) -> list[object]:
+        asked.update({"words": words, **others})
+        return [SimpleNamespace(frames=np.zeros((obedience.FRAMES, 4, 4, 3), np.uint8))]
+
+    monkeypatch.setattr(model, "stream_generate", stream_generate)
+    for given, words, picture, files in (
+        ((WORDS, PICTURE, "depth"), "a red sphere", tmp_path / "first.png", {"depth": tmp_path / "depth.npz"}),
+        ((PICTURE,), "", tmp_path / "first.png", {}),
+        ((WORDS,), "a red sphere", None, {}),
+    ):
+        obedience.made_from(model, tmp_path, given, "a red sphere", 3)
+        assert [asked[name] for name in ("words", "image", "controls", "seed")] == [words, picture, files, 3]
 
 
 def rows_of(values: list[float], name: str = "depth") -> list[tuple[int, str, Score]]:
@@ -193,6 +215,14 @@ def test_what_is_gained_over_no_controls_is_told_scene_by_scene() -> None:
     assert table["no controls"]["gain_low"] == table["no controls"]["gain_high"] == 0
     assert table["depth"]["ssim_low"] < table["no controls"]["ssim_high"]
     assert "gain_low" not in summary(rows_of(bare))["depth"]
+
+
+def test_what_words_and_picture_gain_is_told_over_nothing() -> None:
+    bare = [0.3, 0.5, 0.8, 0.3]
+    less = rows_of([value - 0.2 for value in bare], "nothing") + rows_of([value - 0.1 for value in bare], "words alone")
+    table = summary(less + rows_of(bare, "no controls") + rows_of([value + 0.1 for value in bare]))
+    gains = {name: row["gain_low"] for name, row in table.items()}
+    assert gains == pytest.approx({"nothing": 0, "words alone": 0.1, "no controls": 0.2, "depth": 0.1})
 
 
 def test_the_summary_is_the_same_each_time() -> None:

@@ -30,16 +30,21 @@ from longvie.models.autoencoder import Autoencoder
 FRAMES = 81
 FROZEN = 0.65  # highest SSIM of the repeated first frame to the clip
 LIST = Path(__file__).parent / "obedience_scenes.json"
-BARE = "no controls"
-GIVEN = {  # what is given, beside the words and the first picture
-    "all controls": ("depth", "sketch", "segmentation", "tracks"),
-    "depth and tracks": ("depth", "tracks"),
-    "depth": ("depth",),
-    "sketch": ("sketch",),
-    "segmentation": ("segmentation",),
-    "tracks": ("tracks",),
-    BARE: (),
+WORDS, PICTURE = "words", "picture"
+BARE, NOTHING = "no controls", "nothing"
+GIVEN = {  # what a clip is made from
+    "all controls": (WORDS, PICTURE, "depth", "sketch", "segmentation", "tracks"),
+    "depth and tracks": (WORDS, PICTURE, "depth", "tracks"),
+    "depth": (WORDS, PICTURE, "depth"),
+    "sketch": (WORDS, PICTURE, "sketch"),
+    "segmentation": (WORDS, PICTURE, "segmentation"),
+    "tracks": (WORDS, PICTURE, "tracks"),
+    BARE: (WORDS, PICTURE),
+    "picture alone": (PICTURE,),
+    "words alone": (WORDS,),
+    NOTHING: (),
 }
+ABOVE_NOTHING = (BARE, "picture alone", "words alone", NOTHING)  # what these gain, they gain over nothing
 FILES = {"depth": "depth.npz", "sketch": "sketch.mp4", "segmentation": "segmentation.npz", "tracks": "tracks.npz"}
 
 
@@ -144,34 +149,38 @@ def measure(
             folder = Path(room)
             export(Export(number, FRAMES), folder / "scene")
             yield number, "moved", Score.of(told(folder / "scene", truth[:, 0]), truth)
-            for name, controls in given.items():
-                made = made_from(model, folder / "scene", controls, scene(number, "test").caption(2.5), seed)
+            for name, parts in given.items():
+                made = made_from(model, folder / "scene", parts, scene(number, "test").caption(2.5), seed)
                 yield number, name, Score.of(made, truth)
 
 
-def made_from(
-    model: LongVie, folder: Path, controls: tuple[str, ...], prompt: str, seed: int
-) -> Float[Tensor, "3 f h w"]:
+def made_from(model: LongVie, folder: Path, given: tuple[str, ...], words: str, seed: int) -> Float[Tensor, "3 f h w"]:
     """One clip from a scene's files, in [0, 1]."""
-    files = {name: folder / FILES[name] for name in controls}
+    files = {name: folder / FILES[name] for name in given if name in FILES}
     chunks = model.stream_generate(
-        prompt, duration_sec=FRAMES / FPS, controls=files, image=folder / "first.png", seed=seed
+        words if WORDS in given else "",
+        duration_sec=FRAMES / FPS,
+        controls=files,
+        image=folder / "first.png" if PICTURE in given else None,
+        seed=seed,
     )
     frames = np.concatenate([chunk.frames for chunk in chunks])[:FRAMES]
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 255
 
 
 def summary(rows: list[tuple[int, str, Score]], *, draws: int = 2000) -> dict[str, dict[str, int | float]]:
-    """Means over scenes, and 95 % intervals by bootstrap over scenes: of SSIM, and of what it gains over no controls,
-    scene by scene, where that was measured.
+    """Means over scenes, and 95 % intervals by bootstrap over scenes: of SSIM, and of what it gains scene by scene,
+    words and picture over nothing, all else over words and picture, where those were measured.
     """
     table = {}
-    bare = {number: score.ssim for number, name, score in rows if name == BARE}
+    scored = {(number, name): score.ssim for number, name, score in rows}
     for name in dict.fromkeys(name for _, name, _ in rows):
         scores = [score for _, given, score in rows if given == name]
         values = np.array([score.ssim for score in scores])
         low, high = _interval(values, draws)
-        gains = np.array([score.ssim - bare[number] for number, it, score in rows if it == name and number in bare])
+        less = NOTHING if name in ABOVE_NOTHING and any(given == NOTHING for _, given, _ in rows) else BARE
+        of = [number for number, given, _ in rows if given == name and (number, less) in scored]
+        gains = np.array([scored[number, name] - scored[number, less] for number in of])
         gained = dict(zip(("gain_low", "gain_high"), _interval(gains, draws), strict=True)) if len(gains) else {}
         table[name] = {
             "scenes": len(scores),
