@@ -1,6 +1,7 @@
 """Two who compute side by side make what one alone makes."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -11,11 +12,12 @@ import torch
 
 from longvie import runtime
 from longvie.controls.text import parse
-from longvie.engine.ahead import Ahead, ahead, piece
+from longvie.engine.ahead import Ahead, ahead, give_way, piece
 from longvie.engine.changes import Change, Move, Say, Strength
 from longvie.engine.clip import ClipConfig, ClipEngine
 from longvie.engine.live import LiveConfig, LiveEngine
 from longvie.engine.session import Steering
+from longvie.engine.state import ClipState
 from longvie.engine.stream import Following, decoded
 from longvie.errors import LongVieError
 from longvie.models.models import Models
@@ -95,6 +97,30 @@ def test_who_waits_makes_pieces_meanwhile() -> None:
         assert beside.take("long") == name()
 
 
+def test_long_work_for_later_gives_way_to_pieces() -> None:
+    torch.set_num_threads(2)
+    begun, offered, order = threading.Event(), threading.Event(), []
+
+    def later() -> str:
+        begun.set()
+        offered.wait(5)
+        give_way()
+        order.append("later")
+        return "later"
+
+    with ahead() as beside:
+        beside.begin("a", later)
+        begun.wait(5)
+        pieces = [beside.piece(partial(order.append, number)) for number in range(2)]
+        offered.set()
+        deadline = time.monotonic() + 5
+        while "later" not in order and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert order == [0, 1, "later"] and beside.take("a") == "later"
+        assert [it.result() for it in pieces] == [None, None]
+    give_way()  # where nobody is beside, there is nothing to do
+
+
 def test_what_goes_wrong_in_a_piece_is_raised_where_its_result_is_asked_for() -> None:
     torch.set_num_threads(2)
     with ahead():
@@ -146,6 +172,20 @@ def test_clips_are_the_same_made_by_one_or_by_two(words: str) -> None:
         torch.set_num_threads(count)
         made.append(np.concatenate([chunk.pictures() for chunk in engine.run(asked)]))
     assert len(made[0]) == 170 and np.array_equal(*made)
+
+
+def test_a_clip_that_is_foreseen_is_the_one_that_is_taken_up() -> None:
+    """What is begun for a clip while the one before is made, and what is made from that one's saved state."""
+    torch.set_num_threads(2)
+    models = moving()
+    engine = ClipEngine(models, ClipConfig.of(models.card, steps=1))
+    asked = replace(full_script(250), prompts=parse("a red ball[3s] | a storm at night"))
+    chunks = list(engine.run(asked))
+    for state in [chunk.state for chunk in chunks[:-1] if isinstance(chunk.state, ClipState)]:
+        rest = [chunk for chunk in chunks if chunk.start >= state.made]
+        again = list(engine.run(asked, state))
+        assert state.familiar is not None and rest
+        assert np.array_equal(*(np.concatenate([chunk.pictures() for chunk in of]) for of in (rest, again)))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ What was out of the picture or behind something (`controls.paths`) is not known;
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -45,6 +46,14 @@ class Walked:
         """The next frames, at most as many as there are points for."""
         start, ways = paths.at, list(paths.take(frames))
         return cls(start, paths.at, ways)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of some frames."""
+
+    video: Float[Tensor, "f c h w"]
+    seen: Bool[Tensor, "f h w"]  # where it counts
 
 
 @runtime_checkable
@@ -90,6 +99,7 @@ class Carrying:
         self._remembered = Remembered(None, familiar.faces) if familiar is not None and familiar.faces else None
         self.portraits = () if familiar is None else familiar.portraits
         self._looks: dict[int, Float[Tensor, "c h w"]] = {}  # of sights, by their places
+        self._looking = Lock()  # frames may be asked for side by side
         self._walked = tuple(walked)
         self._last = Walked(0, 0, ()), self._remembered  # what was taken, and what was known before
 
@@ -108,7 +118,7 @@ class Carrying:
         """The next frames, their part of the paths known already; without any, all of them: the picture rests."""
         if not ways:
             return Moved.resting(self.picture, self.paths.frames)
-        return Moved.joined([self._moved(way) for way in ways])
+        return Moved.joined([self.filled(way, self.known(way)) for way in ways])
 
     def light(self, light: "Light") -> None:
         """From here on, and for what is taken `again`, also in one more light, that the last one turns to."""
@@ -159,27 +169,32 @@ class Carrying:
     def _look(self, sight: Sight) -> Float[Tensor, "c h w"]:
         """A sight in each light; made when it is first looked at."""
         at = next(number for number, it in enumerate(self.sights) if it is sight)
-        if at not in self._looks:
-            shown = [sight.picture.float()]
-            for light in self._lights:
-                shown.append(light.on(shown[-1], sight.disparity.float()).to(shown[0]))
-            self._looks[at] = torch.cat(shown)
-        return self._looks[at]
+        with self._looking:
+            if at not in self._looks:
+                shown = [sight.picture.float()]
+                for light in self._lights:
+                    shown.append(light.on(shown[-1], sight.disparity.float()).to(shown[0]))
+                self._looks[at] = torch.cat(shown)
+            return self._looks[at]
 
-    def _moved(self, way: Way) -> Moved:
+    def known(self, way: Way) -> Known:
+        """What is known of some frames, from the picture and from sights; the same whenever it is asked for."""
         video = sampled(self.picture.expand(len(way.grid), -1, -1, -1), way.grid, "bicubic").clamp(-1, 1)
-        visible, named, things, seen = way.visible[:, None].to(video), way.named, None, way.visible
-        if self.sights and way.back is not None and way.disparity is not None and way.flat is not None:
-            place = way.back, way.disparity, way.flat, ~way.visible
-            before, there = found(self.sights, *place, self._look, len(self.picture))
-            video, seen = torch.where(there[:, None], before, video), seen | there
-            visible = seen[:, None].to(video)
+        if not self.sights or way.back is None or way.disparity is None or way.flat is None:
+            return Known(video, way.visible)
+        place = way.back, way.disparity, way.flat, ~way.visible
+        before, there = found(self.sights, *place, self._look, len(self.picture))
+        return Known(torch.where(there[:, None], before, video), way.visible | there)
+
+    def filled(self, way: Way, known: Known) -> Moved:
+        """The next frames, of which this is known; the rest is filled in."""
+        named, things, visible = way.named, None, known.seen[:, None].to(known.video)
         if named is None:
-            pictures = fill(video, visible, self.picture)
+            pictures = fill(known.video, visible, self.picture)
         else:
             given = named.depth, named.numbers, named.new, way.visible
             other = named.new[int(way.start == 0) :].any(0)  # in its own frame they have their portraits already
             self.portraits = forgotten(self.portraits, other.nonzero()[:, 0].tolist())
-            pictures, things, self._remembered = fill_things(video, visible, *given, self._remembered)
+            pictures, things, self._remembered = fill_things(known.video, visible, *given, self._remembered)
             things = (things & (named.depth > SKY))[None]
-        return Moved(pictures.transpose(0, 1), seen[None], things)
+        return Moved(pictures.transpose(0, 1), known.seen[None], things)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol, runtime_checkable
 from weakref import finalize
 
@@ -21,6 +22,7 @@ Form = Literal["video", "pictures", "numbers", "grey16"]  # grey16: grey PNGs, t
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 EXR = ".exr"
+HELD = 16 * 2**20  # bytes of a file's last frames
 FACTS = ("fps", "sky")  # single numbers that an .npz may hold beside its array
 
 
@@ -86,6 +88,8 @@ class FileSignal:
     """A file of frames, open only while it is read: closed after its last frame, opened again when asked once more.
 
     So a signal of many clips holds one open file at a time. A signal that nobody holds any more closes its file too.
+    The last frames are held: a packed file that is asked for earlier ones is unpacked from its beginning. Several
+    threads may read.
 
     Raises:
         ControlError: on reading, when the file is no longer the one that was checked (`control_changed`).
@@ -97,15 +101,29 @@ class FileSignal:
         self._path, self._opener = path, opener
         self._open: Readable | None = None
         self._state = _state(path)
+        self._reading = Lock()
+        self._held = list[np.ndarray]()  # frames that were read last
+        self._next = 0  # the frame after them
 
     def read(self, start: int, stop: int) -> np.ndarray:
         check_span(self, start, stop)
-        if self._open is None:
-            if _state(self._path) != self._state:
+        with self._reading:
+            if self._open is None and _state(self._path) != self._state:
                 raise ControlError(
                     f"{shown(self._path)} has changed since it was checked: start again with the file as it is now",
                     code="control_changed",
                 )
+            if not self._next - len(self._held) <= start <= self._next:
+                self._held, self._next = [], start
+            if stop > self._next:
+                self._held += list(self._from_file(self._next, stop))
+                self._next = stop
+            frames = np.stack(self._held[start - self._next + len(self._held) : stop - self._next + len(self._held)])
+            del self._held[: -max(1, HELD // max(1, frames[0].nbytes))]
+            return frames
+
+    def _from_file(self, start: int, stop: int) -> np.ndarray:
+        if self._open is None:
             self._open = self._opener()
             self._closer = finalize(self, self._open.close)
         frames = self._open.read(start, stop)

@@ -77,12 +77,13 @@ class Pieces:
             if piece is not None:
                 piece.make()
 
-    def make_one(self) -> None:
-        """Makes the oldest, if there is one."""
+    def make_one(self) -> bool:
+        """Makes the oldest; whether there was one."""
         with self._changed:
             piece = self._waiting.popleft() if self._waiting else None
         if piece is not None:
             piece.make()
+        return piece is not None
 
 
 class Ahead(Generic[Made]):
@@ -139,6 +140,11 @@ class Ahead(Generic[Made]):
             self._pool.submit(self._pieces.make_one)
         return made
 
+    def give_way(self) -> None:
+        """Makes all pieces that wait: they are needed sooner than what is begun for later."""
+        while self._pieces.make_one():
+            pass
+
     def _submitted(self, pool: ThreadPoolExecutor, work: Callable[[], Found]) -> Future[Found]:
         future = pool.submit(_plainly, work)
         future.add_done_callback(lambda _future: self._pieces.tell())
@@ -152,6 +158,13 @@ def piece(work: Callable[[], Found], *, own: bool = False) -> Piece[Found]:
     """`Ahead.piece` of the video that this thread works at."""
     found: Ahead[Any] | None = getattr(_here, "ahead", None)
     return (found or Ahead(None)).piece(work, own=own)
+
+
+def give_way() -> None:
+    """`Ahead.give_way` of the video that this thread works at, now and then in long work for later."""
+    found: Ahead[Any] | None = getattr(_here, "ahead", None)
+    if found is not None:
+        found.give_way()
 
 
 @contextmanager

@@ -148,9 +148,9 @@ class ClipEngine:
             for span in spans[state.clip :]:
                 progress = Progress(span.clip, len(spans), 0, self.config.steps, span.new, script.frames)
                 noise = self.noise(script, span.clip if self.config.noise == "fresh" else 0)
-                heard, ready = self._said(spans, span, words), beside.take(span)
+                heard = self._said(spans, span, words)
+                ready = self._ready(beside, script, spans[span.clip : span.clip + 2], state)
                 given, state = self.seam.given(script, span, state, heard, ready)
-                self._begin(beside, script, spans[span.clip + 1 : span.clip + 2], state)
                 said = [words(span.prompt)] + ([words(script.negative)] if self.config.guidance != 1 else [])
                 latents = self.sample(self.seam.start(noise, span, given), said, given, script.seed, progress, tell)
                 for chunk in self._shown(latents, script, span, state, given):
@@ -158,11 +158,15 @@ class ClipEngine:
                     yield chunk
                     tell(replace(progress, step=self.config.steps, frames=chunk.stop))
 
-    def _begin(self, beside: Ahead[Ready], script: Script, following: list[Span], state: ClipState) -> None:
-        """The controls of the clip after this one."""
-        for span in following:
-            if isinstance(self.seam, LatentSeam):
-                beside.begin(span, partial(self.seam.ready, script, span, state))
+    def _ready(self, beside: Ahead[Ready], script: Script, spans: list[Span], state: ClipState) -> Ready | None:
+        """What of a clip can be made before it begins; the same for the clip after it is begun."""
+        if not isinstance(self.seam, LatentSeam):
+            return None
+        span, *following = spans
+        ready = beside.take(span) or self.seam.ready(script, span, state)
+        for later in following:
+            beside.begin(later, partial(self.seam.ready, script, later, self.seam.foreseen(script, span, state, ready)))
+        return ready
 
     def _said(self, spans: list[Span], span: Span, words: "Words") -> Said | None:
         """The words of the clip before and of this one."""

@@ -1,14 +1,16 @@
 """What passes from one clip to the next: latent frames and states. (LongVie 2 passes pictures: `engine.pixels`.)"""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from longvie.controls.carried import Carrying
+from longvie.controls.carried import Carrying, Known
 from longvie.controls.control import Carried, encode_span, filled, rendered_spans
 from longvie.controls.familiar import Familiar
 from longvie.controls.guides import CHANNELS, COUNT, guides
@@ -17,12 +19,13 @@ from longvie.controls.paths import Paths, Way
 from longvie.controls.sights import Sight, passed_on
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
+from longvie.engine.ahead import Piece, give_way, piece
 from longvie.engine.fading import Fading
 from longvie.engine.light import Said, lights, lit, settled, shares, sight_lit
 from longvie.engine.script import Direction, Script, Span, beats_of
 from longvie.engine.state import ClipState
 from longvie.engine.stream import AT_ONCE as DECODED
-from longvie.engine.stream import Following, decoded
+from longvie.engine.stream import BESIDE, Following, decoded
 from longvie.errors import ConfigError, ScriptError
 from longvie.models.autoencoder import AutoencoderState
 from longvie.models.models import Models
@@ -196,6 +199,14 @@ class LatentSeam(Seam):
         """What of a span can be made before it begins; of the state it reads what the controls' encoders remember."""
         return Ready(self._all_streamed(script, span, state), self._walk(script, span, state))
 
+    def foreseen(self, script: Script, span: Span, state: ClipState, ready: Ready) -> ClipState:
+        """As much of the state after a span as `ready` reads: what is made in it does not matter for that."""
+        walk, picture = ready.walk, script.picture if span.lone else state.tail
+        moves = picture is not None and walk is not None and walk.ways and walk.paths.disparity is not None
+        familiar = Familiar(walk.paths.things, {}) if moves and walk is not None else None
+        controls = {name: made.state for name, made in ready.streams.items()}
+        return replace(state, controls=controls, familiar=familiar)
+
     def _all_streamed(self, script: Script, span: Span, state: ClipState) -> dict[str, Streamed]:
         return {direction.name: self._streamed(direction, span, state) for direction, _ in self.on(script, span)}
 
@@ -338,6 +349,7 @@ class LatentSeam(Seam):
         by = lights(self.models.repainter, state.turns, walk.begun, near)
         for light in by:
             carrying.light(light)
+        passed = piece(partial(self._passed_on, carrying, walk.disparity, state, walk.begun, span.stop - 1))
         parts, stream, at, off = list[Moved](), Carried(), walk.begun, None
         with Following(self.models.autoencoder, self.models.autoencoder.encode, None) as calls:
             for moved in _parts(carrying, walk.ways, span.stop - walk.begun):
@@ -346,12 +358,12 @@ class LatentSeam(Seam):
                 shown, off = lit(moved, by, at - moved.pictures.shape[1], near, off)
                 parts.append(shown)
                 stream = self._encoded(calls, parts[-1].pictures, stream)
-            sights = self._passed_on(carrying, walk.disparity, state, walk.begun, span.stop - 1)
             latents, _ = _taken(calls, None)
         last = None if span.lone else state.last
         fading = None if last is None else Fading.of(last[:, 0].float().cpu(), walk.ways)
         familiar = carrying.familiar(shares(by, span.stop - 1)) if walk.ways else None
-        return Moving(Moved.joined(parts), walk.on, latents[:, :, int(not span.lone) :], sights, fading, familiar)
+        new = latents[:, :, int(not span.lone) :]
+        return Moving(Moved.joined(parts), walk.on, new, passed.result(), fading, familiar)
 
     def _passed_on(
         self, carrying: Carrying, disparity: Float[Tensor, "f h w"] | None, state: ClipState, picked: int, last: int
@@ -382,7 +394,11 @@ class LatentSeam(Seam):
         places, seen = torch.from_numpy(points.points), torch.from_numpy(points.shown())
         disparity = self._disparity(script, span, known, last)
         way = Paths(places, seen, script.size, disparity, None if state.familiar is None else state.familiar.things)
-        return Walk(way, list(way.take(way.frames)), disparity, known, strength > 0)
+        ways = list[Way]()
+        for taken in way.take(way.frames):
+            ways.append(taken)
+            give_way()
+        return Walk(way, ways, disparity, known, strength > 0)
 
     def _turned(self, script: Script, span: Span, state: ClipState, heard: Said) -> ClipState:
         """With one more turn to other words on its way; those that are over are forgotten."""
@@ -452,16 +468,22 @@ class LatentSeam(Seam):
 
 def _parts(carrying: Carrying, ways: Sequence[Way], frames: int) -> Iterator[Moved]:
     """A picture moved over so many frames, a few at a time; past the end of its way the last one is held."""
-    last = carrying.along(ways[:1])
-    count = last.pictures.shape[1]
-    yield last
-    for way in ways[1:]:
-        last = carrying.along([way])
+    count, last = 0, None
+    for last in _along(carrying, ways) if ways else [carrying.along(())]:
         count += last.pictures.shape[1]
         yield last
-    if count < frames:
+    if last is not None and count < frames:
         own = last.pictures.shape[1]
         yield last.longer(own + frames - count).part(slice(own, None))
+
+
+def _along(carrying: Carrying, ways: Sequence[Way]) -> Iterator[Moved]:
+    """The parts of a way; what is known of them is looked up ahead, where somebody has time."""
+    known, coming = deque[Piece[Known]](), iter(ways)
+    for way in ways:
+        while len(known) < BESIDE and (later := next(coming, None)) is not None:
+            known.append(piece(partial(carrying.known, later), own=later is way))
+        yield carrying.filled(way, known.popleft().result())
 
 
 def _taken(calls: Following, state: Any) -> tuple[Float[Tensor, "1 c l h w"], Any]:
