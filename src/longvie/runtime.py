@@ -73,6 +73,13 @@ def bf16_speedup() -> float:
     return slow / fast
 
 
+@functools.cache
+def amx() -> bool:
+    """Whether this CPU multiplies tiles of bfloat16 (Intel's AMX), as far as torch says."""
+    asked: Callable[[], bool] | None = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return asked is not None and asked()
+
+
 def shortest(*works: Callable[[], object], seconds: float) -> list[float]:
     """The shortest run of each, in seconds, of those that begin within so many; they take turns, the first not counted.
 

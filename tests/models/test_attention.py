@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from longvie import runtime
 from longvie.errors import ConfigError
 from longvie.models import attention
 from longvie.models.attention import attend, names
@@ -60,8 +61,14 @@ def test_explicit_in_pieces_is_explicit_whole(monkeypatch: pytest.MonkeyPatch) -
     assert_close(attend(q, k, v, mask=mask, backend="explicit"), whole, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "chosen"), [(torch.float32, "sdpa"), (torch.bfloat16, "explicit")])
-def test_auto_takes_what_is_faster_on_a_cpu(dtype: torch.dtype, chosen: str) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "amx", "chosen"),
+    [(torch.float32, False, "sdpa"), (torch.bfloat16, False, "explicit"), (torch.bfloat16, True, "sdpa")],
+)
+def test_auto_takes_what_is_faster_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, amx: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(runtime, "amx", lambda: amx)
     q, k, v = tensors(dtype=dtype)
     assert_close(attend(q, k, v), attend(q, k, v, backend=chosen), atol=0, rtol=0)
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.testing import assert_close
 
 from longvie.errors import ConfigError, ControlError, ShapeError
 from longvie.models import names
+from longvie.models.block import Gelu
 from longvie.models.transformer import ControlInput, ListPast, VideoTransformer
 
 FRAMES, ROWS, COLUMNS = 4, 4, 6
@@ -460,3 +462,14 @@ def test_a_model_that_copies_puts_what_is_given_in_the_place_of_its_own_predicti
     one = copying(**call())
     same(one[:, 3], given[:, 3])
     same(one[:, :3], own[:, :3])
+
+
+def test_in_bfloat16_the_exact_gelu_is_as_near_to_the_published_one_as_its_own_kernel() -> None:
+    x = torch.randn(4000, generator=torch.Generator().manual_seed(0)).mul(3)
+    published = functional.gelu(x, approximate="tanh")
+    assert torch.equal(Gelu()(x), published)
+    rounded = x.bfloat16()
+    wanted = functional.gelu(rounded.float(), approximate="tanh")
+    own = (functional.gelu(rounded, approximate="tanh").float() - wanted).abs()
+    ours = (Gelu()(rounded).float() - wanted).abs()
+    assert ours.max() <= 1.1 * own.max() and ours.mean() <= 1.5 * own.mean()

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from longvie import runtime
 from longvie.errors import ConfigError
 
 Backend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -61,7 +62,9 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def explicit(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Two matrix products and a softmax. In bfloat16 on a CPU 2-4× faster than the fused kernel (heads of 32 to 80)."""
+    """Two matrix products and a softmax. In bfloat16 on a CPU without AMX 2-4× faster than the fused kernel (heads of
+    32 to 80); with AMX the fused one is twice as fast.
+    """
     b, n, m, e = q.shape
     q = (q * (1 / math.sqrt(e))).transpose(1, 2).flatten(0, 1)  # (b m, n, e)
     k = k.transpose(1, 2).flatten(0, 1).transpose(1, 2)  # (b m, e, keys)
@@ -82,7 +85,7 @@ def _softmax_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tenso
 
 def auto(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """The faster of the two for this device and this precision."""
-    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and not runtime.amx()
     return (explicit if slow else sdpa)(q, k, v, mask)
 
 

@@ -189,6 +189,19 @@ class CrossAttention(SelfAttention):
         return attend(q.to(v.dtype), k.to(v.dtype), v, backend=self.backend).flatten(2)
 
 
+class Gelu(nn.GELU):
+    """The published approximation by tanh. In bfloat16 on a CPU the exact one: as near to it as its own kernel, which
+    rounds more than the two differ (8e-3 either way), and takes a fifth of the time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(approximate="tanh")
+
+    def forward(self, x: Float[Tensor, "*sides d"]) -> Float[Tensor, "*sides d"]:
+        exact = x.dtype == torch.bfloat16 and x.device.type == "cpu"
+        return functional.gelu(x) if exact else super().forward(x)
+
+
 class Block(nn.Module):
     """Modulated self-attention, cross-attention, modulated feed-forward, each added to the stream."""
 
@@ -200,7 +213,7 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(width, eps)
         self.cross_attn = CrossAttention(width, heads, eps, pictures=pictures)
         self.ffn_width = ffn
-        self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(approximate="tanh"), nn.Linear(ffn, width))
+        self.ffn = nn.Sequential(nn.Linear(width, ffn), Gelu(), nn.Linear(ffn, width))
 
     def forward(
         self,

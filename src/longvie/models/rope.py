@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 THETA = 10_000.0
@@ -43,16 +43,12 @@ class Rotation:
     sin: Float[Tensor, "n pairs"]
 
     @cached_property
-    def _spread(self) -> tuple[Float[Tensor, "n 1 e"], Float[Tensor, "n 1 e"]]:
-        """Cosines for every channel, and sines with the sign of its neighbour's part."""
-        cos, sin = self.cos[:, None], self.sin[:, None]
-        return cos.repeat_interleave(2, dim=-1), torch.stack((-sin, sin), dim=-1).flatten(-2)
+    def _turns(self) -> Complex[Tensor, "n 1 pairs"]:
+        return torch.complex(self.cos, self.sin)[:, None]
 
     def __call__(self, x: Float[Tensor, "b n m e"]) -> Float[Tensor, "b n m e"]:
-        cos, sin = self._spread
-        wide = x.to(cos.dtype)
-        neighbours = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        return (wide * cos + neighbours * sin).to(x.dtype)  # whole rows: twice as fast as pairs, and the same numbers
+        pairs = torch.view_as_complex(x.to(self.cos.dtype).unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * self._turns).flatten(-2).to(x.dtype)
 
     def __getitem__(self, tokens: slice) -> "Rotation":
         """The same angles for some of the tokens."""
