@@ -98,8 +98,10 @@ def fill_things(
             frame += (1 - frame[-1:].clamp(max=1)) * (KEPT * before)
         before = frame
     near = _nearness(torch.arange(LAYERS + 2, device=video.device).to(video))
-    shown = _shown(_spread(cells, near.expand(len(cells), -1, -1)), torch.where(named, _level(depth), level))
-    pictures = torch.where(visible > 0, video, shown)
+    spread, where = _spread(cells, near.expand(len(cells), -1, -1)), torch.where(named, _level(depth), level)
+    pictures = video.clone()
+    for picture, *told in zip(pictures, spread, where, ~(visible[:, 0] > 0), strict=True):
+        _show(picture, *told)
     own = visible[:, 0] > 0 if own is None else own & (visible[:, 0] > 0)
     seen, faces = _faced(pictures, visible, own, depth, things, named, new, {} if earlier is None else earlier.faces)
     return pictures, seen, Remembered(cells[-1].clone(), faces)
@@ -192,19 +194,21 @@ def _cells(
     return cells.unflatten(2, (layers, rows, columns))
 
 
-def _shown(found: Float[Tensor, "f c layers rows columns"], level: Float[Tensor, "f h w"]) -> Float[Tensor, "f c h w"]:
-    """The colour of each pixel, from the cells around it in its layer."""
-    _, height, width = level.shape
-    layers, rows, columns = found.shape[2:]
-    spots = torch.stack(
-        [
-            ((torch.arange(width, device=level.device) + 0.5) / (GRAIN * columns) * 2 - 1).expand_as(level),
-            ((torch.arange(height, device=level.device) + 0.5) / (GRAIN * rows) * 2 - 1)[:, None].expand_as(level),
-            (level + 0.5) / layers * 2 - 1,
-        ],
-        dim=-1,
-    )
-    return functional.grid_sample(found, spots[:, None].to(found), padding_mode="border", align_corners=False)[:, :, 0]
+def _show(
+    picture: Float[Tensor, "c h w"],
+    found: Float[Tensor, "c layers rows columns"],
+    level: Float[Tensor, "h w"],
+    hidden: Bool[Tensor, "h w"],
+) -> None:
+    """Gives each hidden pixel its colour, from the cells around it in its layer."""
+    y, x = hidden.nonzero(as_tuple=True)
+    if not len(y):
+        return
+    layers, rows, columns = found.shape[1:]
+    sides = (((x + 0.5) / (GRAIN * columns)), ((y + 0.5) / (GRAIN * rows)), ((level[y, x] + 0.5) / layers))
+    spots = torch.stack(sides, dim=-1).to(found) * 2 - 1
+    shown = functional.grid_sample(found[None], spots[None, None, None], padding_mode="border", align_corners=False)
+    picture[:, y, x] = shown[0, :, 0, 0]
 
 
 def _spread(

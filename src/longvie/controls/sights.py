@@ -99,17 +99,19 @@ def found(
         colours: of such a look.
     """
     shown, seen = torch.zeros(len(missing), colours, *missing.shape[1:]), torch.zeros_like(missing)
+    half = shown.new_tensor([missing.shape[2] / 2, missing.shape[1] / 2])
     for sight in _useful(sights, back, disparity, flat, missing):
-        for at in range(len(missing)):
-            y, x = (missing[at] & ~seen[at]).nonzero(as_tuple=True)
-            if not len(y):
-                continue
-            places, near = passed(sight.back @ back[at], _middle(y, x, missing.shape[1:]), disparity[at, y, x])
-            there = sight.holds(places, near, flat[at, y, x])
-            y, x, places = y[there], x[there], places[there]
-            size = places.new_tensor([missing.shape[2] / 2, missing.shape[1] / 2])
-            shown[at, :, y, x] = _sampled(look(sight), places / size).clamp(-1, 1)
-            seen[at, y, x] = True
+        at, y, x = (missing & ~seen).nonzero(as_tuple=True)
+        if not len(at):
+            break
+        counts = torch.bincount(at, minlength=len(missing)).tolist()
+        asked = _middle(y, x, missing.shape[1:]).split(counts), disparity[at, y, x].split(counts)
+        passes = [passed(sight.back @ way, *told) for way, *told in zip(back, *asked, strict=True)]
+        places, near = (torch.cat(part) for part in zip(*passes, strict=True))
+        there = sight.holds(places, near, flat[at, y, x])
+        at, y, x = at[there], y[there], x[there]
+        shown[at, :, y, x] = _sampled(look(sight), places[there] / half).clamp(-1, 1).T
+        seen[at, y, x] = True
     return shown, seen
 
 

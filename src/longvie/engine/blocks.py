@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from longvie.controls.paths import Paths
 from longvie.controls.sights import Sight
 from longvie.controls.signals import Signal
 from longvie.engine import conditioning
+from longvie.engine.ahead import piece
 from longvie.engine.fading import Fading
 from longvie.engine.light import NextLight, Said, Turn, lights, lit, settled, shares
 from longvie.engine.memory import Window
@@ -186,14 +188,15 @@ class BlockSeam(LatentSeam):
         of the next one. Changes nothing: if the block becomes another one, nothing has been done.
         """
         assert isinstance(state, LiveState)
-        streams, movers = self._all_streamed(script, span, state), self._signals(script, span)
+        streams, movers = piece(partial(self._all_streamed, script, span, state)), self._signals(script, span)
         if state.made < span.start and self._renews(script, span, state):
-            return LiveReady(streams, renewal=self._renewal(script, span, state), movers=movers)
+            renewal = self._renewal(script, span, state)
+            return LiveReady(streams.result(), renewal=renewal, movers=movers)
         moves = None if state.moves is None else state.moves.copy()
         state = self._ready(script, span, replace(state, moves=moves))
         if state.moves is not None:
             state.moves.coming = self._coming(state.moves, span, state)
-        return LiveReady(streams, state=state, movers=movers)
+        return LiveReady(streams.result(), state=state, movers=movers)
 
     def _source(self, span: Span, state: ClipState) -> tuple[Float[Tensor, "3 1 h w"] | None, int]:
         if isinstance(state, LiveState) and state.known is not None:
@@ -217,13 +220,14 @@ class BlockSeam(LatentSeam):
         assert tracks is not None
         follows, picked = _follows(tracks, depth), max(0, span.start - 1)
         goes_on = state.known is not None and follows == state.follows and not span.lone
-        sights = self._seen_by(script, span, state, tracks) if goes_on else ()
+        seen = piece(partial(self._seen_by, script, span, state, tracks)) if goes_on else None
         familiar = self._met_by(script, span, state, tracks) if goes_on else None
-        if picked >= tracks.signal.frames:
-            return Renewal(picked, follows, sights, familiar)
-        paths = self._paths(script, span, picked, tracks, familiar)
-        lengths = (1, span.stop - span.start) if picked else (span.stop - span.start,)
-        return Renewal(picked, follows, sights, familiar, paths, tuple(Walked.of(paths, frames) for frames in lengths))
+        paths, walked = None, ()
+        if picked < tracks.signal.frames:
+            paths = self._paths(script, span, picked, tracks, familiar)
+            lengths = (1, span.stop - span.start) if picked else (span.stop - span.start,)
+            walked = tuple(Walked.of(paths, frames) for frames in lengths)
+        return Renewal(picked, follows, () if seen is None else seen.result(), familiar, paths, walked)
 
     def _old(self, state: LiveState, last: int) -> bool:
         """Whether the known picture has moved for long, or is still of words that have turned into others."""
