@@ -90,7 +90,7 @@ def test_a_world_that_has_changed_is_noticed(tmp_path: Path, monkeypatch: pytest
 def test_the_fixed_scenes_are_still_the_same() -> None:
     listed = json.loads(LIST.read_text())
     assert scenes(len(listed)) == [int(number) for number in listed]
-    assert len(listed) >= 20
+    assert len(listed) >= 40
 
 
 def test_chosen_scenes_are_hard_enough_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def steer(
 @app.command("controls")
 def controls(
     model: Annotated[str, typer.Option("--model", help="A name or a folder.")] = "world",
-    scenes: Annotated[int, typer.Option("--scenes", help="How many of the fixed test scenes.", min=1)] = 20,
+    scenes: Annotated[int, typer.Option("--scenes", help="How many of the 40 fixed test scenes.", min=1)] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.", min=0)] = 0,
     engine: Annotated[str | None, option("--engine", "clip or live; default: what the weights are for.")] = None,
     device: Annotated[str | None, option("--device", "cpu, cuda, cuda:1 or mps.")] = None,
