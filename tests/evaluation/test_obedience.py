@@ -171,7 +171,7 @@ def test_a_clip_is_made_from_what_is_given_and_from_nothing_else(
     monkeypatch.setattr(model, "stream_generate", stream_generate)
     for given, words, picture, files in (
         ((WORDS, PICTURE, "depth"), "a red sphere", tmp_path / "first.png", {"depth": tmp_path / "depth.npz"}),
-        ((PICTURE,), "", tmp_path / "first.png", {}),
+        ((PICTURE,), "a video", tmp_path / "first.png", {}),
         ((WORDS,), "a red sphere", None, {}),
     ):
         obedience.made_from(model, tmp_path, given, "a red sphere", 3)

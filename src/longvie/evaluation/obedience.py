@@ -31,6 +31,7 @@ FRAMES = 81
 FROZEN = 0.65  # highest SSIM of the repeated first frame to the clip
 LIST = Path(__file__).parent / "obedience_scenes.json"
 WORDS, PICTURE = "words", "picture"
+NO_WORDS = "a video"  # what is said where no words are given
 BARE, NOTHING = "no controls", "nothing"
 GIVEN = {  # what a clip is made from
     "all controls": (WORDS, PICTURE, "depth", "sketch", "segmentation", "tracks"),
@@ -158,7 +159,7 @@ def made_from(model: LongVie, folder: Path, given: tuple[str, ...], words: str, 
     """One clip from a scene's files, in [0, 1]."""
     files = {name: folder / FILES[name] for name in given if name in FILES}
     chunks = model.stream_generate(
-        words if WORDS in given else "",
+        words if WORDS in given else NO_WORDS,
         duration_sec=FRAMES / FPS,
         controls=files,
         image=folder / "first.png" if PICTURE in given else None,
